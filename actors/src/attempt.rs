@@ -1,0 +1,316 @@
+//! One attempt at a task: load, train, checkpoint, publish, end.
+//!
+//! Everything it writes carries its fence. When a write is refused because the attempt is no longer the current one, it
+//! just stops: somebody else has the task.
+
+use std::{pin::pin, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use tokio::{
+    sync::{mpsc, watch},
+    time::{Instant, MissedTickBehavior, interval, sleep_until},
+};
+
+use crate::{
+    checkpoint_policy,
+    commit::CommitError,
+    context::Context,
+    dataset_loader::{DatasetLoader, Loaded},
+    ports::{Control, EngineError, Fitted, PortError, Report, Trained, Work},
+    task::{ArtifactKey, ArtifactKind, Failure, FailureKind, Fence, TaskRecord, TaskResult},
+    trainer::Order,
+    transition::{Input, Next, Refused},
+};
+
+mod saving;
+mod telling;
+
+/// Progress facts come at most this often.
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
+/// Reports under way from the engine; one that is further ahead waits.
+const REPORTS: usize = 2;
+/// While it waits for others, an attempt says this often that it is alive.
+const BEAT_INTERVAL: Duration = Duration::from_secs(1);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StopWhy {
+    Cancel,
+    Drain,
+}
+
+/// Why an attempt does not go on.
+#[derive(Debug)]
+enum Halt {
+    /// Another attempt is the current one, or the task has ended.
+    Fenced,
+    Stopped(StopWhy),
+    /// The attempt ends; its trainer is fine.
+    Ended(Failure),
+    /// The trainer is to be replaced.
+    Crashed(Failure),
+}
+
+pub struct Attempt {
+    context: Arc<Context>,
+    loader: DatasetLoader,
+    slot: usize,
+    record: TaskRecord,
+    fence: Fence,
+    control: Arc<Control>,
+    stop: watch::Receiver<Option<StopWhy>>,
+    progressed: Box<dyn Fn() + Send + Sync>,
+    teller: telling::Teller,
+    /// What the last checkpoint took.
+    checkpoint_cost: Option<Duration>,
+}
+
+impl Attempt {
+    pub fn new(
+        context: Arc<Context>,
+        loader: DatasetLoader,
+        slot: usize,
+        order: Order,
+        stop: watch::Receiver<Option<StopWhy>>,
+        progressed: Box<dyn Fn() + Send + Sync>,
+    ) -> Self {
+        let Order { record, fence, control } = order;
+        // The claim has written the attempt's fact 0.
+        let teller = telling::Teller::new(record.id, fence.attempt, 1);
+        Self { context, loader, slot, record, fence, control, stop, progressed, teller, checkpoint_cost: None }
+    }
+
+    /// Returns when the attempt has ended in the store, or with the failure of its trainer.
+    pub async fn run(mut self) -> Result<(), Failure> {
+        match self.train().await {
+            Ok(()) | Err(Halt::Fenced) => Ok(()),
+            Err(Halt::Stopped(why)) => self.stopped(why).await,
+            Err(Halt::Ended(failure)) => self.end(failure).await,
+            Err(Halt::Crashed(failure)) => Err(failure),
+        }
+    }
+
+    async fn train(&mut self) -> Result<(), Halt> {
+        let loaded = self.load().await?;
+        loop {
+            let checkpoint = self.read_checkpoint().await?;
+            self.start(&loaded).await?;
+            match self.fit(&loaded, checkpoint).await? {
+                Ok(Fitted::Finished(trained)) => return self.finish(*trained).await,
+                Ok(Fitted::Stopped(snapshot)) => {
+                    let why = self.stop.borrow().unwrap_or(StopWhy::Drain);
+                    if why == StopWhy::Drain && snapshot.step > self.record.resume_step() {
+                        self.save(snapshot, None).await?;
+                    }
+                    return Err(Halt::Stopped(why));
+                }
+                Err(error) => self.recover(error).await?,
+            }
+        }
+    }
+
+    /// A checkpoint that the engine cannot read gives way to the one before; other errors end the attempt.
+    async fn recover(&mut self, error: EngineError) -> Result<(), Halt> {
+        match (error, self.record.newest_checkpoint().copied()) {
+            (EngineError::BadCheckpoint(why), Some(newest)) => self.lose_checkpoint(newest.artifact, why).await,
+            (error, _) => Err(halt(&error)),
+        }
+    }
+
+    /// The dataset may have to be downloaded first; the attempt is alive meanwhile, and hears when it shall stop.
+    async fn load(&mut self) -> Result<Loaded, Halt> {
+        let loader = self.loader.clone();
+        let mut loading = pin!(loader.load(self.record.spec.dataset.clone(), self.record.dataset.clone()));
+        let mut beats = interval(BEAT_INTERVAL);
+        loop {
+            tokio::select! {
+                loaded = &mut loading => return loaded.map_err(|error| Halt::Ended(error.failure())),
+                why = stop_asked(&mut self.stop) => return Err(Halt::Stopped(why)),
+                _ = beats.tick() => self.control.beat(),
+            }
+        }
+    }
+
+    async fn start(&mut self, loaded: &Loaded) -> Result<(), Halt> {
+        let n = self.teller.next_n();
+        self.commit(Input::Start { fence: self.fence, dataset: loaded.used.clone(), n }).await
+    }
+
+    /// Runs the engine, and does what it asks for meanwhile.
+    async fn fit(&mut self, loaded: &Loaded, checkpoint: Option<Bytes>) -> Result<Result<Fitted, EngineError>, Halt> {
+        let (reports, mut heard) = mpsc::channel(REPORTS);
+        self.control.set_progress(self.record.progress);
+        let engine = self.context.ports.engine.clone();
+        let mut fitting = engine.fit(Work {
+            task: self.record.id,
+            slot: self.slot,
+            spec: self.record.spec.clone(),
+            dataset: loaded.dataset.clone(),
+            checkpoint,
+            control: self.control.clone(),
+            reports,
+        });
+        let (mut progress_due, mut heartbeat) = (ticks(PROGRESS_INTERVAL), ticks(self.context.settings.heartbeat));
+        let mut checkpoint_due: Option<Instant> = None;
+        loop {
+            tokio::select! {
+                biased;
+                _ = stop_asked(&mut self.stop), if !self.control.is_stopping() => self.control.stop(),
+                Some(report) = heard.recv() => {
+                    self.heed(report).await?;
+                    checkpoint_due = Some(Instant::now() + self.checkpoint_interval());
+                }
+                outcome = &mut fitting => {
+                    while let Ok(report) = heard.try_recv() {
+                        self.heed(report).await?;
+                    }
+                    return Ok(outcome);
+                }
+                () = sleep_until(checkpoint_due.unwrap_or_else(Instant::now)), if checkpoint_due.is_some() => {
+                    checkpoint_due = None;
+                    self.control.want_checkpoint();
+                }
+                _ = progress_due.tick() => self.tell_progress().await,
+                _ = heartbeat.tick() => self.heartbeat().await?,
+            }
+        }
+    }
+
+    async fn heed(&mut self, report: Report) -> Result<(), Halt> {
+        match report {
+            Report::FirstStep => {
+                self.tell_progress().await;
+                Ok(())
+            }
+            Report::Checkpoint(snapshot) => self.save(snapshot, None).await,
+            Report::EpochFinished(metrics, snapshot) => self.save(snapshot, Some(metrics)).await,
+        }
+    }
+
+    fn checkpoint_interval(&self) -> Duration {
+        checkpoint_policy::interval(self.checkpoint_cost, self.context.settings.checkpoint_interval_max)
+    }
+
+    /// Looks whether the task is still this attempt's, and whether somebody wants it cancelled.
+    async fn heartbeat(&mut self) -> Result<(), Halt> {
+        match self.context.ports.tasks.get(self.record.id).await {
+            Ok(Some(record)) if !record.holds(self.fence) => Err(Halt::Fenced),
+            Ok(Some(record)) => {
+                if record.cancel_requested && !self.control.is_stopping() {
+                    self.tell_cancel_requested().await;
+                    return Err(Halt::Stopped(StopWhy::Cancel));
+                }
+                Ok(())
+            }
+            Ok(None) => Err(Halt::Fenced),
+            // Whether it still holds the task shows at its next write.
+            Err(error) => {
+                tracing::debug!(task = %self.record.id, %error, "heartbeat not read");
+                Ok(())
+            }
+        }
+    }
+
+    async fn finish(&mut self, trained: Trained) -> Result<(), Halt> {
+        let model = self.put(ArtifactKind::FinalModel, trained.step, trained.model).await?;
+        let best_model = self.put(ArtifactKind::BestModel, trained.step, trained.best_model).await?;
+        let result = TaskResult {
+            attempt: self.fence.attempt,
+            progress: trained.progress,
+            metrics: trained.metrics,
+            test_loss: trained.test_loss,
+            test_accuracy: trained.test_accuracy,
+            best_test_accuracy: trained.best_test_accuracy,
+            confusion: trained.confusion,
+            weights_sha256: trained.weights_sha256,
+            kernel_set: self.context.ports.engine.kernel_set(),
+            stop_reason: trained.stop_reason,
+            model,
+            best_model,
+        };
+        self.commit(Input::Finish { fence: self.fence, result: Box::new(result) }).await?;
+        self.announce().await;
+        Ok(())
+    }
+
+    async fn stopped(&mut self, why: StopWhy) -> Result<(), Failure> {
+        match why {
+            StopWhy::Drain => self.end(Failure::drained()).await,
+            StopWhy::Cancel => {
+                self.tell_cancel_requested().await;
+                let outcome = self.commit(Input::ConfirmCancel { fence: self.fence }).await;
+                self.concluded(outcome).await
+            }
+        }
+    }
+
+    async fn end(&mut self, failure: Failure) -> Result<(), Failure> {
+        let retry_after = self.context.retry_delay(&self.record, failure.kind);
+        let outcome = self.commit(Input::EndAttempt { fence: self.fence, failure, retry_after }).await;
+        self.concluded(outcome).await
+    }
+
+    /// An end that could not be written is found by the pool's search for orphans.
+    async fn concluded(&mut self, outcome: Result<(), Halt>) -> Result<(), Failure> {
+        match outcome {
+            Ok(()) if self.record.state.is_terminal() => self.announce().await,
+            Ok(()) | Err(Halt::Fenced) => {}
+            Err(Halt::Ended(failure) | Halt::Crashed(failure)) => {
+                tracing::warn!(task = %self.record.id, why = failure.message, "the attempt's end is not written yet");
+            }
+            Err(Halt::Stopped(_)) => {}
+        }
+        Ok(())
+    }
+
+    async fn announce(&self) {
+        if let Err(error) = self.context.committer.announce(&self.record).await {
+            tracing::warn!(task = %self.record.id, %error, "end not announced yet; the reconciler will");
+        }
+    }
+
+    /// Makes `input` happen, after everything told before it is in the log.
+    async fn commit(&mut self, input: Input) -> Result<(), Halt> {
+        self.confirm_told().await?;
+        match self.context.committer.commit_from(self.record.clone(), &input).await {
+            Ok(Next { record, facts }) => {
+                self.record = record;
+                self.teller.told(facts.len());
+                Ok(())
+            }
+            Err(CommitError::Refused(Refused::NotNewer | Refused::AlreadySo)) => Ok(()),
+            Err(CommitError::Refused(_) | CommitError::NoSuchTask(_)) => Err(Halt::Fenced),
+            Err(CommitError::Port(error)) => Err(Halt::Ended(port_failure(&error))),
+        }
+    }
+
+    fn key(&self, kind: ArtifactKind, step: u64) -> ArtifactKey {
+        ArtifactKey { task: self.record.id, attempt: self.fence.attempt, step, kind }
+    }
+}
+
+async fn stop_asked(stop: &mut watch::Receiver<Option<StopWhy>>) -> StopWhy {
+    let asked = stop.wait_for(Option::is_some).await.map(|why| *why);
+    match asked {
+        Ok(why) => why.unwrap_or(StopWhy::Drain),
+        // The trainer is gone and about to abort this attempt.
+        Err(_) => std::future::pending().await,
+    }
+}
+
+fn ticks(period: Duration) -> tokio::time::Interval {
+    let mut ticks = interval(period);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
+}
+
+fn halt(error: &EngineError) -> Halt {
+    let failure = Failure::new(error.failure_kind(), error.to_string());
+    match error {
+        EngineError::Invalid(_) | EngineError::Diverged(_) => Halt::Ended(failure),
+        EngineError::BadCheckpoint(_) | EngineError::Failed(_) => Halt::Crashed(failure),
+    }
+}
+
+fn port_failure(error: &PortError) -> Failure {
+    Failure::new(FailureKind::Infrastructure, error.to_string())
+}

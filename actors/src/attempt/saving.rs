@@ -1,0 +1,80 @@
+//! An attempt's checkpoints and models: bytes first, then the pointer to them.
+
+use bytes::Bytes;
+use tokio::{task::spawn_blocking, time::Instant};
+
+use super::{Attempt, Halt, port_failure};
+use crate::{
+    ports::{PortError, Snapshot},
+    task::{ArtifactKind, ArtifactRef, Checkpoint, EpochMetrics, Failure},
+    transition::Input,
+};
+
+impl Attempt {
+    /// The newest checkpoint whose bytes are whole; `None` when there is none, to start from the beginning.
+    pub(super) async fn read_checkpoint(&mut self) -> Result<Option<Bytes>, Halt> {
+        while let Some(newest) = self.record.newest_checkpoint().copied() {
+            let _timer = self.context.metrics.checkpoint_seconds.with_label_values(&["read"]).start_timer();
+            match self.context.ports.artifacts.get(&newest.artifact).await {
+                Ok(bytes) => return Ok(Some(bytes)),
+                Err(error @ PortError::Unavailable(_)) => return Err(Halt::Ended(port_failure(&error))),
+                Err(error) => self.lose_checkpoint(newest.artifact, error.to_string()).await?,
+            }
+        }
+        Ok(None)
+    }
+
+    pub(super) async fn lose_checkpoint(&mut self, lost: ArtifactRef, why: String) -> Result<(), Halt> {
+        tracing::warn!(task = %self.record.id, why, "checkpoint lost");
+        self.context.metrics.checkpoint_failures.inc();
+        let n = self.teller.next_n();
+        self.commit(Input::LoseCheckpoint { fence: self.fence, lost, why, n }).await
+    }
+
+    /// Makes a snapshot durable, and with it the epoch that it closes.
+    pub(super) async fn save(&mut self, snapshot: Snapshot, epoch: Option<EpochMetrics>) -> Result<(), Halt> {
+        let started = Instant::now();
+        let Snapshot { step, progress, metrics, encode } = snapshot;
+        let encoding = spawn_blocking(encode).await;
+        let bytes = encoding.map_err(|error| Halt::Crashed(Failure::crashed(format!("checkpoint: {error}"))))?;
+        let artifact = self.put(ArtifactKind::Checkpoint, step, bytes).await?;
+        let checkpoint = Checkpoint { artifact, progress, metrics };
+        let n = self.teller.next_n();
+        let fence = self.fence;
+        self.commit(Input::SaveCheckpoint { fence, checkpoint, finished_epoch: epoch, n }).await?;
+        self.control.beat();
+        (self.progressed)();
+        self.prune().await;
+        let cost = started.elapsed();
+        self.checkpoint_cost = Some(cost);
+        self.context.metrics.checkpoint_seconds.with_label_values(&["write"]).observe(cost.as_secs_f64());
+        self.context.metrics.checkpoint_bytes.set(artifact.bytes as f64);
+        if let Some(epoch) = epoch {
+            self.observe_epoch(&epoch);
+        }
+        Ok(())
+    }
+
+    pub(super) async fn put(&self, kind: ArtifactKind, step: u64, bytes: Bytes) -> Result<ArtifactRef, Halt> {
+        self.context.ports.artifacts.put(self.key(kind, step), bytes).await.map_err(|error| {
+            self.context.metrics.checkpoint_failures.inc();
+            Halt::Ended(port_failure(&error))
+        })
+    }
+
+    /// Removes what no pointer names any more.
+    async fn prune(&self) {
+        let keep: Vec<_> = self.record.checkpoints.iter().map(|checkpoint| checkpoint.artifact.key).collect();
+        let pruned = self.context.ports.artifacts.prune(self.record.id, self.fence.attempt, &keep).await;
+        if let Err(error) = pruned {
+            tracing::debug!(task = %self.record.id, %error, "old checkpoints not removed");
+        }
+    }
+
+    fn observe_epoch(&self, epoch: &EpochMetrics) {
+        let model = self.record.spec.model.as_str();
+        let samples = self.record.dataset.as_ref().map_or(0, |dataset| dataset.train_samples);
+        self.context.metrics.train_samples.with_label_values(&[model]).inc_by(samples);
+        self.context.metrics.train_samples_per_second.with_label_values(&[model]).set(epoch.samples_per_second);
+    }
+}

@@ -1,0 +1,104 @@
+//! What every actor of a node is given: who the node is, its ports, and how it shall behave.
+
+use std::{sync::Arc, time::Duration};
+
+use crate::{
+    commit::Committer,
+    event::{EventKind, LogLevel, Seq, TaskEvent},
+    metrics::Metrics,
+    ports::{PortError, Ports},
+    restart_policy::{Backoff, Intensity, chance},
+    task::{FailureKind, Incarnation, TaskId, TaskRecord},
+    transition::Limits,
+};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Roles {
+    pub api: bool,
+    pub trainer: bool,
+}
+
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub roles: Roles,
+    pub limits: Limits,
+    /// Waiting tasks beyond which a submission is turned away.
+    pub queue_max: u64,
+    /// How many attempts this node runs at a time.
+    pub slots: usize,
+    /// How often an idle slot looks for work that no hint told of.
+    pub scan_interval: Duration,
+    /// How often running tasks that nobody runs and ends that nobody announced are looked for.
+    pub lease: Duration,
+    /// How often an attempt re-reads its record and looks for cancellation.
+    pub heartbeat: Duration,
+    pub checkpoint_interval_max: Duration,
+    /// An attempt without progress for this long is ended and its trainer replaced.
+    pub stall_timeout: Duration,
+    /// Facts kept in memory for subscribers.
+    pub ring: usize,
+    pub subscriptions_max: usize,
+    /// Bound of each actor's mailbox.
+    pub mailbox: usize,
+    pub intensity: Intensity,
+    pub backoff: Backoff,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            roles: Roles { api: true, trainer: true },
+            limits: Limits::default(),
+            queue_max: 100_000,
+            slots: 1,
+            scan_interval: Duration::from_millis(250),
+            lease: Duration::from_secs(2),
+            heartbeat: Duration::from_millis(500),
+            checkpoint_interval_max: Duration::from_secs(30),
+            stall_timeout: Duration::from_secs(60),
+            ring: 4_096,
+            subscriptions_max: 4_096,
+            mailbox: 1_024,
+            intensity: Intensity::default(),
+            backoff: Backoff::default(),
+        }
+    }
+}
+
+pub struct Context {
+    pub me: Incarnation,
+    pub ports: Ports,
+    pub committer: Committer,
+    pub metrics: Arc<Metrics>,
+    pub settings: Settings,
+}
+
+impl Context {
+    pub fn new(me: Incarnation, ports: Ports, metrics: Arc<Metrics>, settings: Settings) -> Arc<Self> {
+        let committer = Committer::new(&ports, settings.limits, metrics.clone());
+        Arc::new(Self { me, ports, committer, metrics, settings })
+    }
+
+    /// How long a task waits before its next attempt, after the one that `record` shows has ended.
+    pub fn retry_delay(&self, record: &TaskRecord, kind: FailureKind) -> Duration {
+        match kind {
+            FailureKind::Drained => Duration::ZERO,
+            // As long again as it has been held up, within bounds: no storm when an edge comes back.
+            FailureKind::Infrastructure => {
+                let now = self.ports.clock.now();
+                let blocked = record.blocked_since.map_or(Duration::ZERO, |since| now.since(since));
+                blocked.clamp(self.settings.backoff.first, self.settings.backoff.max)
+            }
+            FailureKind::Permanent | FailureKind::Crashed | FailureKind::Diverged | FailureKind::NoProgress => {
+                self.settings.backoff.delay(record.no_progress, chance())
+            }
+        }
+    }
+
+    /// A line in the log that belongs to no task, like the import of a dataset. Its place is its time.
+    pub async fn log_line(&self, level: LogLevel, message: String) -> Result<(), PortError> {
+        let at = self.ports.clock.now();
+        let kind = EventKind::Log { level, message };
+        self.ports.events.append(&[TaskEvent { task: TaskId::NONE, seq: Seq(at.0), at, kind }]).await
+    }
+}

@@ -1,0 +1,177 @@
+//! One dataset's way into memory: from the source into the store if it is not there yet, from the cache or the store
+//! chunk by chunk, each verified.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use tokio::{sync::watch, task::spawn_blocking, time::interval};
+
+use crate::{
+    context::Context,
+    dataset::{ChunkHash, Dataset, Manifest, RawDataset},
+    event::LogLevel,
+    handle::AskError,
+    ports::{FetchProgress, Fetching, PortError},
+    task::{Failure, FailureKind},
+};
+
+/// Chunks written to the store at a time.
+const PUT_BATCH: usize = 8;
+/// How often an import says in the log how far it is.
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(250);
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LoadError {
+    /// There is no such dataset, or it is to be had nowhere just now.
+    #[error("{0}")]
+    Absent(String),
+    /// Trying again cannot help.
+    #[error("{0}")]
+    Refused(String),
+    #[error("{0}")]
+    Unavailable(String),
+}
+
+impl LoadError {
+    /// What it means for a task that needs the dataset.
+    pub fn failure(&self) -> Failure {
+        let kind = match self {
+            Self::Absent(_) | Self::Refused(_) => FailureKind::Permanent,
+            Self::Unavailable(_) => FailureKind::Infrastructure,
+        };
+        Failure::new(kind, self.to_string())
+    }
+}
+
+impl From<PortError> for LoadError {
+    fn from(error: PortError) -> Self {
+        match error {
+            PortError::NotFound(message) => Self::Absent(message),
+            PortError::Rejected(message) => Self::Refused(message),
+            PortError::Unavailable(message) | PortError::Corrupt(message) => Self::Unavailable(message),
+        }
+    }
+}
+
+impl From<AskError> for LoadError {
+    fn from(error: AskError) -> Self {
+        Self::Unavailable(error.to_string())
+    }
+}
+
+/// Loads the dataset whole, importing it first if it is not stored.
+pub async fn fly(context: &Context, name: &str) -> Result<Arc<Dataset>, LoadError> {
+    let manifest = match context.ports.datasets.manifest(name).await? {
+        Some(manifest) => manifest,
+        None => import(context, name).await?,
+    };
+    Ok(read(context, manifest).await?.into())
+}
+
+/// Makes sure that every chunk is in the cache. `true` when all of them were there before.
+pub async fn fill_cache(context: &Context, manifest: &Manifest) -> Result<bool, PortError> {
+    let mut all_cached = true;
+    for hash in manifest.chunks() {
+        if cached_chunk(context, hash).await.is_none() {
+            all_cached = false;
+            let bytes = context.ports.datasets.get_chunk(hash).await?;
+            context.ports.cache.put(hash, bytes).await?;
+        }
+    }
+    Ok(all_cached)
+}
+
+async fn import(context: &Context, name: &str) -> Result<Manifest, PortError> {
+    let _timer = context.metrics.dataset_import_seconds.start_timer();
+    say(context, format!("loading {name}")).await;
+    let raw = fetch(context, name).await?;
+    raw.check().map_err(|error| PortError::Rejected(error.to_string()))?;
+    let (manifest, chunks) = cut(raw).await?;
+    for (index, batch) in chunks.chunks(PUT_BATCH).enumerate() {
+        context.ports.datasets.put_chunks(batch).await?;
+        let stored = (index * PUT_BATCH + batch.len()) * 100 / chunks.len();
+        tracing::debug!(dataset = name, stored, "storing chunks");
+    }
+    context.ports.datasets.put_manifest(&manifest).await?;
+    let (train, test) = (manifest.train.samples, manifest.test.samples);
+    say(context, format!("loaded {name}: {train} training and {test} test samples in {} chunks", chunks.len())).await;
+    Ok(manifest)
+}
+
+/// Fetches from the source, and says in the log how far it is.
+async fn fetch(context: &Context, name: &str) -> Result<RawDataset, PortError> {
+    let (sender, mut receiver) = watch::channel(None);
+    let progress = FetchProgress::new(move |fetching| {
+        sender.send_replace(Some(fetching));
+    });
+    let mut fetching = context.ports.source.fetch(name, &progress);
+    let mut ticks = interval(PROGRESS_INTERVAL);
+    loop {
+        tokio::select! {
+            raw = &mut fetching => return raw,
+            _ = ticks.tick() => {
+                let news = receiver.has_changed().unwrap_or(false).then(|| receiver.borrow_and_update().clone()).flatten();
+                if let Some(news) = news {
+                    say(context, describe(name, &news)).await;
+                }
+            }
+        }
+    }
+}
+
+fn describe(name: &str, Fetching { item, bytes_done, bytes_total }: &Fetching) -> String {
+    const MB: f64 = 1e6;
+    let done = *bytes_done as f64 / MB;
+    match bytes_total {
+        Some(total) => format!("loading {name}: {item}, {done:.1} of {:.1} MB", *total as f64 / MB),
+        None => format!("loading {name}: {item}, {done:.1} MB"),
+    }
+}
+
+/// Hashing takes a fraction of a second for MNIST: too long for an async thread.
+async fn cut(raw: RawDataset) -> Result<(Manifest, Vec<(ChunkHash, Bytes)>), PortError> {
+    let cutting = spawn_blocking(move || raw.cut());
+    cutting.await.map_err(|error| PortError::Unavailable(format!("cutting the dataset into chunks failed: {error}")))
+}
+
+async fn read(context: &Context, manifest: Manifest) -> Result<Dataset, PortError> {
+    let mut chunks = Vec::new();
+    for hash in manifest.chunks() {
+        chunks.push(chunk(context, hash).await?);
+    }
+    let assembling = spawn_blocking(move || manifest.assemble(chunks));
+    assembling
+        .await
+        .map_err(|error| PortError::Unavailable(format!("assembling the dataset failed: {error}")))?
+        .map_err(|error| PortError::Corrupt(error.to_string()))
+}
+
+/// From the cache if it has it and does not lie, else from the store; a miss fills the cache.
+async fn chunk(context: &Context, hash: ChunkHash) -> Result<Bytes, PortError> {
+    if let Some(bytes) = cached_chunk(context, hash).await {
+        return Ok(bytes);
+    }
+    let bytes = context.ports.datasets.get_chunk(hash).await?;
+    if let Err(error) = context.ports.cache.put(hash, bytes.clone()).await {
+        tracing::debug!(%error, "chunk not cached");
+    }
+    Ok(bytes)
+}
+
+async fn cached_chunk(context: &Context, hash: ChunkHash) -> Option<Bytes> {
+    let (result, bytes) = match context.ports.cache.get(hash).await {
+        Ok(Some(bytes)) if ChunkHash::of(&bytes) == hash => ("hit", Some(bytes)),
+        Ok(Some(_)) => ("stale", None),
+        Ok(None) => ("miss", None),
+        Err(_) => ("error", None),
+    };
+    context.metrics.cache_requests.with_label_values(&[result]).inc();
+    bytes
+}
+
+async fn say(context: &Context, message: String) {
+    tracing::info!("{message}");
+    if let Err(error) = context.log_line(LogLevel::Info, message).await {
+        tracing::debug!(%error, "line not logged");
+    }
+}

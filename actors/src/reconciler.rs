@@ -1,0 +1,114 @@
+//! Finds what fell between: tasks whose owner is dead, ends that nobody announced.
+//!
+//! Hears: `ScanDue` from itself, at once when it starts and once a lease after that. Asks: nobody; scans the store.
+//! Tells: the bus, about tasks that are free again. Counts tasks by state on the way.
+//! If it dies: nothing is lost; its successor scans at once.
+
+use std::{sync::Arc, time::Duration};
+
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+
+use crate::{
+    commit::CommitError,
+    context::Context,
+    handle::{Handle, Mail},
+    metrics::ActorKind,
+    ports::{Hint, PortError},
+    task::{Incarnation, TaskRecord, TaskState},
+    transition::{Input, Next},
+};
+
+pub type Reconciler = Handle<Msg>;
+
+/// Tasks looked at in one scan; the next scan sees the rest.
+const PAGE: usize = 1_000;
+/// Counting is cheap and dashboards are read by people.
+const SCAN_INTERVAL_MAX: Duration = Duration::from_secs(1);
+
+pub enum Msg {
+    ScanDue,
+}
+
+/// Whether an owner is known to be dead. Safety never depends on the answer; a wrong one wastes work.
+pub trait Liveness: Send + Sync {
+    fn is_dead(&self, owner: &Incarnation) -> bool;
+}
+
+/// For a node that holds the only lock on its stores: every other incarnation is dead.
+pub struct SoleNode(pub Incarnation);
+
+impl Liveness for SoleNode {
+    fn is_dead(&self, owner: &Incarnation) -> bool {
+        *owner != self.0
+    }
+}
+
+pub struct Scanner {
+    pub context: Arc<Context>,
+    pub liveness: Arc<dyn Liveness>,
+}
+
+impl Actor for Scanner {
+    type Msg = Mail<Msg>;
+    type State = ();
+    type Arguments = ();
+
+    async fn pre_start(&self, myself: ActorRef<Mail<Msg>>, (): ()) -> Result<(), ActorProcessingErr> {
+        // A failed cast means that the actor has ended.
+        let _ = myself.send_message(Mail::own(Msg::ScanDue));
+        Ok(())
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<Mail<Msg>>,
+        mail: Mail<Msg>,
+        (): &mut (),
+    ) -> Result<(), ActorProcessingErr> {
+        let (Msg::ScanDue, _permit) = mail.open(ActorKind::Reconciler, &self.context.metrics);
+        if let Err(error) = self.scan().await {
+            tracing::warn!(%error, "cannot scan the task store");
+        }
+        myself.send_after(self.context.settings.lease.min(SCAN_INTERVAL_MAX), || Mail::own(Msg::ScanDue));
+        Ok(())
+    }
+}
+
+impl Scanner {
+    async fn scan(&self) -> Result<(), PortError> {
+        let tasks = &self.context.ports.tasks;
+        for (state, count) in tasks.counts().await? {
+            self.context.metrics.tasks.with_label_values(&[state.as_str()]).set(count as i64);
+        }
+        let unfinished = [TaskState::Running, TaskState::Succeeded, TaskState::Failed, TaskState::Cancelled];
+        for record in tasks.queue(&unfinished, PAGE).await? {
+            if record.state.is_terminal() {
+                self.announce(&record).await;
+            } else if record.owner.as_ref().is_some_and(|owner| self.liveness.is_dead(&owner.incarnation)) {
+                self.reap(record).await;
+            }
+        }
+        Ok(())
+    }
+
+    async fn reap(&self, record: TaskRecord) {
+        let Some(fence) = record.fence() else { return };
+        let why = format!("{} is gone", record.worker_id.as_deref().unwrap_or("its worker"));
+        match self.context.committer.commit_from(record, &Input::Reap { fence, why }).await {
+            Ok(Next { record, .. }) if record.state.is_terminal() => self.announce(&record).await,
+            Ok(Next { record, .. }) => {
+                tracing::info!(task = %record.id, attempt = record.attempt, "released: its worker is gone");
+                self.context.ports.bus.publish(Hint { task: record.id });
+            }
+            // Somebody else was faster.
+            Err(CommitError::Refused(_)) => {}
+            Err(error) => tracing::warn!(%error, "task not released yet"),
+        }
+    }
+
+    async fn announce(&self, record: &TaskRecord) {
+        if let Err(error) = self.context.committer.announce(record).await {
+            tracing::warn!(task = %record.id, %error, "end not announced yet");
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! A cursor over the log of facts: it reads forward from memory or the store, and live traffic only wakes it.
+//!
+//! So there is no queue a client could fill, no seam between replay and live, and nothing lost or doubled however slow
+//! the client is.
+
+use std::{sync::Arc, time::Duration};
+
+use prometheus::IntGauge;
+use tokio::{sync::watch, time::timeout};
+
+use crate::{
+    event::{Seq, TaskEvent},
+    live::Live,
+    ports::{EventLog, LogEntry, PortError, Position},
+    task::TaskId,
+};
+
+#[cfg(test)]
+mod tests;
+
+/// Entries read at a time.
+const PAGE: usize = 256;
+/// How long the store may be ahead of the relay before a subscription reads the store itself.
+const RELAY_PATIENCE: Duration = Duration::from_millis(100);
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Delivery {
+    Entries(Vec<LogEntry>),
+    /// History before these entries has been trimmed.
+    Gap(Vec<LogEntry>),
+}
+
+/// What the two kinds of subscription share: where facts come from, and what wakes.
+pub struct Feed {
+    pub events: Arc<dyn EventLog>,
+    pub live: Arc<Live>,
+    /// Counts open subscriptions.
+    pub open: IntGauge,
+}
+
+impl Feed {
+    pub fn open(self) -> Source {
+        let (newest, head) = (self.live.newest(), self.events.head());
+        self.open.inc();
+        Source { events: self.events, live: self.live, open: self.open, newest, head }
+    }
+}
+
+pub struct Source {
+    events: Arc<dyn EventLog>,
+    live: Arc<Live>,
+    open: IntGauge,
+    newest: watch::Receiver<Position>,
+    head: watch::Receiver<Position>,
+}
+
+impl Drop for Source {
+    fn drop(&mut self) {
+        self.open.dec();
+    }
+}
+
+impl Source {
+    /// Returns when there is more than `seen`: at once when the ring has it, a little later when only the store has.
+    async fn grown(&mut self, seen: &Position) {
+        // The log lives as long as the node: its channels do not close under a subscription.
+        let _ = self.head.wait_for(|head| head != seen).await;
+        let in_ring = |live: &Live| live.after(seen, 1).is_some_and(|newer| !newer.is_empty());
+        let live = self.live.clone();
+        let relayed = self.newest.wait_for(|_| in_ring(&live));
+        let _ = timeout(RELAY_PATIENCE, relayed).await;
+    }
+}
+
+/// Everything that happens, from a position on.
+pub struct AllEvents {
+    source: Source,
+    cursor: Position,
+}
+
+impl AllEvents {
+    /// From `after` on; `None` starts now.
+    pub fn new(source: Source, after: Option<Position>) -> Self {
+        let cursor = after.unwrap_or_else(|| source.head.borrow().clone());
+        Self { source, cursor }
+    }
+
+    /// Waits for the next entries. Cancelling the future loses nothing.
+    pub async fn next(&mut self) -> Result<Delivery, PortError> {
+        loop {
+            let delivery = match self.source.live.after(&self.cursor, PAGE) {
+                Some(entries) if !entries.is_empty() => Delivery::Entries(entries),
+                _ => {
+                    let page = self.source.events.read_all(&self.cursor, PAGE).await?;
+                    if page.gap { Delivery::Gap(page.entries) } else { Delivery::Entries(page.entries) }
+                }
+            };
+            let (Delivery::Entries(entries) | Delivery::Gap(entries)) = &delivery;
+            match entries.last() {
+                Some(last) => {
+                    self.cursor = last.position.clone();
+                    return Ok(delivery);
+                }
+                None => self.source.grown(&self.cursor).await,
+            }
+        }
+    }
+}
+
+/// One task's facts, from one on, up to its terminal fact.
+pub struct TaskEvents {
+    source: Source,
+    task: TaskId,
+    cursor: Option<Seq>,
+    /// Up to here the log holds nothing of the task after `cursor`. Empty before the first look.
+    checked: Option<Position>,
+    ended: bool,
+}
+
+impl TaskEvents {
+    /// After `after`; `None` starts with the first fact.
+    pub fn new(source: Source, task: TaskId, after: Option<Seq>) -> Self {
+        Self { source, task, cursor: after, checked: None, ended: false }
+    }
+
+    /// Waits for the next facts; `None` after the terminal one. Cancelling the future loses nothing.
+    pub async fn next(&mut self) -> Result<Option<Vec<TaskEvent>>, PortError> {
+        while !self.ended {
+            let facts = self.look().await?;
+            if let Some(last) = facts.last() {
+                self.cursor = Some(last.seq);
+                self.ended = last.kind.is_terminal();
+                return Ok(Some(facts));
+            }
+            if let Some(checked) = self.checked.clone() {
+                self.source.grown(&checked).await;
+            }
+        }
+        Ok(None)
+    }
+
+    /// Facts after the cursor: from the ring if it reaches back to `checked`, else from the store.
+    async fn look(&mut self) -> Result<Vec<TaskEvent>, PortError> {
+        if let Some(checked) = &self.checked
+            && let Some(entries) = self.source.live.after(checked, usize::MAX)
+            && let Some(last) = entries.last()
+        {
+            self.checked = Some(last.position.clone());
+            return Ok(self.mine(entries));
+        }
+        let head = self.source.head.borrow_and_update().clone();
+        let facts = self.source.events.read_task(self.task, self.cursor, PAGE).await?;
+        // With a full page the rest may lie before `head` as well.
+        if facts.len() < PAGE {
+            self.checked = Some(head);
+        }
+        Ok(facts)
+    }
+
+    fn mine(&self, entries: Vec<LogEntry>) -> Vec<TaskEvent> {
+        let newer = |event: &TaskEvent| event.task == self.task && self.cursor.is_none_or(|cursor| event.seq > cursor);
+        entries.into_iter().map(|entry| entry.event).filter(newer).collect()
+    }
+}

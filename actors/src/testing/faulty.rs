@@ -1,0 +1,131 @@
+//! Ports with faults: they fail, lose their reply or lie, as often as a test says, and then work again.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use crate::{
+    dataset::ChunkHash,
+    event::TaskEvent,
+    ports::{CacheStats, Cas, ChunkCache, Inserted, ListCursor, PortError, TaskFilter, TaskPage, TaskStore},
+    task::{TaskId, TaskRecord, TaskState},
+};
+
+/// A number of faults still to come.
+#[derive(Debug, Default)]
+pub struct Faults(AtomicU32);
+
+impl Faults {
+    pub fn set(&self, times: u32) {
+        self.0.store(times, Ordering::SeqCst);
+    }
+
+    pub fn take(&self) -> bool {
+        self.0.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok()
+    }
+}
+
+fn unavailable() -> PortError {
+    PortError::Unavailable("scripted outage".to_owned())
+}
+
+/// A task store whose writes may fail before they happen, or happen without a reply.
+pub struct FaultyTasks {
+    inner: Arc<dyn TaskStore>,
+    /// Compare-and-sets that do not happen.
+    pub refused: Faults,
+    /// Compare-and-sets that happen, but look as if they had not.
+    pub lost_replies: Faults,
+    /// Reads that fail.
+    pub unread: Faults,
+}
+
+impl FaultyTasks {
+    pub fn new(inner: Arc<dyn TaskStore>) -> Self {
+        Self { inner, refused: Faults::default(), lost_replies: Faults::default(), unread: Faults::default() }
+    }
+
+    fn read(&self) -> Result<&dyn TaskStore, PortError> {
+        if self.unread.take() { Err(unavailable()) } else { Ok(self.inner.as_ref()) }
+    }
+}
+
+#[async_trait]
+impl TaskStore for FaultyTasks {
+    async fn insert(&self, record: &TaskRecord, facts: &[TaskEvent]) -> Result<Inserted, PortError> {
+        self.inner.insert(record, facts).await
+    }
+
+    async fn compare_and_set(&self, next: &TaskRecord, facts: &[TaskEvent]) -> Result<Cas, PortError> {
+        if self.refused.take() {
+            return Err(unavailable());
+        }
+        let outcome = self.inner.compare_and_set(next, facts).await;
+        if self.lost_replies.take() { Err(unavailable()) } else { outcome }
+    }
+
+    async fn get(&self, id: TaskId) -> Result<Option<TaskRecord>, PortError> {
+        self.read()?.get(id).await
+    }
+
+    async fn get_settled(&self, id: TaskId) -> Result<Option<TaskRecord>, PortError> {
+        self.read()?.get_settled(id).await
+    }
+
+    async fn list(&self, filter: &TaskFilter, after: Option<ListCursor>, limit: usize) -> Result<TaskPage, PortError> {
+        self.read()?.list(filter, after, limit).await
+    }
+
+    async fn queue(&self, states: &[TaskState], limit: usize) -> Result<Vec<TaskRecord>, PortError> {
+        self.read()?.queue(states, limit).await
+    }
+
+    async fn counts(&self) -> Result<HashMap<TaskState, u64>, PortError> {
+        self.read()?.counts().await
+    }
+
+    async fn delete(&self, id: TaskId) -> Result<(), PortError> {
+        self.inner.delete(id).await
+    }
+}
+
+/// A cache that answers every question with the wrong bytes.
+pub struct LyingCache;
+
+#[async_trait]
+impl ChunkCache for LyingCache {
+    async fn get(&self, _: ChunkHash) -> Result<Option<Bytes>, PortError> {
+        Ok(Some(Bytes::from_static(b"not what you asked for")))
+    }
+
+    async fn put(&self, _: ChunkHash, _: Bytes) -> Result<(), PortError> {
+        Err(unavailable())
+    }
+
+    async fn remove(&self, _: ChunkHash) -> Result<(), PortError> {
+        Ok(())
+    }
+
+    async fn clear(&self) -> Result<(), PortError> {
+        Ok(())
+    }
+
+    async fn stats(&self) -> Result<CacheStats, PortError> {
+        Err(unavailable())
+    }
+
+    async fn get_value(&self, _: &str) -> Result<Option<String>, PortError> {
+        Err(unavailable())
+    }
+
+    async fn put_value(&self, _: &str, _: String) -> Result<(), PortError> {
+        Err(unavailable())
+    }
+}

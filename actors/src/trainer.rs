@@ -1,0 +1,138 @@
+//! One slot: runs one attempt at a time, from the claimed record to its end in the store.
+//!
+//! Hears: `Run` and `Stop` from the pool; `Ended` from its attempt. Asks: the dataset loader (in the attempt).
+//! Tells: the pool, when an attempt has made progress and when it has ended; the task's log.
+//! If it dies: its attempt stops at the next batch, the pool releases the task, and the next trainer goes on from the
+//! last checkpoint.
+
+use std::sync::Arc;
+
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use tokio::{
+    sync::watch,
+    task::{AbortHandle, JoinError},
+};
+
+use crate::{
+    attempt::{Attempt, StopWhy},
+    context::Context,
+    dataset_loader::DatasetLoader,
+    handle::Mail,
+    metrics::ActorKind,
+    ports::Control,
+    task::{Failure, Fence, TaskRecord},
+    trainer_pool,
+};
+
+pub enum Msg {
+    Run { order: Box<Order> },
+    Stop { why: StopWhy },
+    Ended { fence: Fence, outcome: Result<(), Failure> },
+}
+
+/// A claimed task, handed to a slot.
+pub struct Order {
+    pub record: TaskRecord,
+    pub fence: Fence,
+    pub control: Arc<Control>,
+}
+
+pub struct Trainer {
+    pub slot: usize,
+    pub context: Arc<Context>,
+    pub loader: DatasetLoader,
+    pub pool: ActorRef<Mail<trainer_pool::Msg>>,
+}
+
+#[derive(Default)]
+pub struct State {
+    running: Option<Running>,
+}
+
+/// Ends the attempt when it is dropped: after a panic or a kill no hook runs, but the state is dropped.
+struct Running {
+    control: Arc<Control>,
+    stop: watch::Sender<Option<StopWhy>>,
+    attempt: AbortHandle,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.control.stop();
+        self.attempt.abort();
+    }
+}
+
+impl Actor for Trainer {
+    type Msg = Mail<Msg>;
+    type State = State;
+    type Arguments = ();
+
+    async fn pre_start(&self, _: ActorRef<Mail<Msg>>, (): ()) -> Result<State, ActorProcessingErr> {
+        Ok(State::default())
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<Mail<Msg>>,
+        mail: Mail<Msg>,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
+        let (message, _permit) = mail.open(ActorKind::Trainer, &self.context.metrics);
+        match message {
+            Msg::Run { order } => self.run(myself, state, *order),
+            Msg::Stop { why } => self.stop(state, why),
+            Msg::Ended { fence, outcome } => self.ended(state, fence, outcome)?,
+        }
+        Ok(())
+    }
+}
+
+impl Trainer {
+    fn run(&self, myself: ActorRef<Mail<Msg>>, state: &mut State, order: Order) {
+        let (stop, stopped) = watch::channel(None);
+        let (control, fence) = (order.control.clone(), order.fence);
+        let attempt =
+            Attempt::new(self.context.clone(), self.loader.clone(), self.slot, order, stopped, self.progressed(fence));
+        let running = tokio::spawn(attempt.run());
+        state.running = Some(Running { control, stop, attempt: running.abort_handle() });
+        tokio::spawn(async move {
+            let outcome = running.await.unwrap_or_else(|error| Err(Failure::crashed(describe(error))));
+            // A failed cast means that the trainer has died; the pool knows.
+            let _ = myself.send_message(Mail::own(Msg::Ended { fence, outcome }));
+        });
+    }
+
+    /// Tells the pool that the attempt has made progress.
+    fn progressed(&self, fence: Fence) -> Box<dyn Fn() + Send + Sync> {
+        let (slot, pool) = (self.slot, self.pool.clone());
+        Box::new(move || {
+            let _ = pool.send_message(Mail::own(trainer_pool::Msg::Progressed { slot, fence }));
+        })
+    }
+
+    fn stop(&self, state: &State, why: StopWhy) {
+        if let Some(running) = &state.running {
+            running.stop.send_replace(Some(why));
+        }
+    }
+
+    fn ended(&self, state: &mut State, fence: Fence, outcome: Result<(), Failure>) -> Result<(), ActorProcessingErr> {
+        state.running = None;
+        outcome.map_err(|failure| failure.message)?;
+        // A failed cast means that the pool has died, and this trainer is about to.
+        let _ = self.pool.send_message(Mail::own(trainer_pool::Msg::AttemptEnded { slot: self.slot, fence }));
+        Ok(())
+    }
+}
+
+fn describe(error: JoinError) -> String {
+    match error.try_into_panic() {
+        Ok(panic) => {
+            let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+            let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+            format!("the attempt panicked: {}", text.unwrap_or_default())
+        }
+        Err(_) => "the attempt was aborted".to_owned(),
+    }
+}

@@ -1,0 +1,357 @@
+//! Claims tasks when a slot is free, and supervises one trainer per slot.
+//!
+//! Hears: hints from the bus; `Cancel` from the dispatcher; `Drain` from the node; its trainers; its own timers.
+//! Asks: nobody. Tells: its trainers. Hints are latency; the scan of the store is the guarantee.
+//! If it dies: its trainers die with it, and its successor releases their tasks (the search for orphans) and runs them.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use crate::{
+    attempt::StopWhy,
+    context::Context,
+    dataset_loader::DatasetLoader,
+    handle::{ASK_TIMEOUT, AskError, Handle, Mail},
+    metrics::ActorKind,
+    task::{Failure, Fence, TaskId, TaskRecord},
+    trainer::Order,
+};
+
+mod claiming;
+mod slots;
+#[cfg(test)]
+mod tests;
+
+use claiming::Claimed;
+pub(crate) use slots::stop_reason;
+use slots::{Held, Slot};
+
+pub type TrainerPool = Handle<Msg>;
+
+impl TrainerPool {
+    /// Has a task's cancellation seen at once, if it runs here. Otherwise the owner's heartbeat sees it.
+    pub fn cancel(&self, task: TaskId) {
+        let _ = self.offer(Msg::Cancel { task });
+    }
+
+    /// Takes no more work, has every attempt checkpoint and release its task, and returns when all slots are empty.
+    pub async fn drain(&self, limit: Duration) -> Result<(), AskError> {
+        self.ask(limit, |reply| Msg::Drain { reply }).await
+    }
+
+    /// Fault injection: the trainer of `slot` panics. `false` when there is no such slot.
+    pub async fn crash_trainer(&self, slot: usize) -> Result<bool, AskError> {
+        self.ask(ASK_TIMEOUT, |reply| Msg::CrashTrainer { slot, reply }).await
+    }
+}
+
+pub enum Msg {
+    /// There may be work.
+    Hinted,
+    ScanDue,
+    Claimed {
+        slot: usize,
+        outcome: Option<Claimed>,
+    },
+    Progressed {
+        slot: usize,
+        fence: Fence,
+    },
+    AttemptEnded {
+        slot: usize,
+        fence: Fence,
+    },
+    RestartDue {
+        slot: usize,
+    },
+    StallCheckDue,
+    OrphanCheckDue,
+    RunningRead {
+        records: Vec<TaskRecord>,
+    },
+    Cancel {
+        task: TaskId,
+    },
+    CrashTrainer {
+        slot: usize,
+        reply: RpcReplyPort<bool>,
+    },
+    Drain {
+        reply: RpcReplyPort<()>,
+    },
+}
+
+pub struct Pool {
+    pub context: Arc<Context>,
+    pub loader: DatasetLoader,
+}
+
+pub struct State {
+    slots: Vec<Slot>,
+    trainers: HashMap<ActorId, usize>,
+    /// The nonce of the claim that is under way: one at a time.
+    claiming: Option<Uuid>,
+    /// More work may have come while a claim was under way.
+    look_again: bool,
+    draining: Option<Vec<RpcReplyPort<()>>>,
+    /// A `Hinted` is in the mailbox: further hints say nothing new.
+    hinted: Arc<AtomicBool>,
+    _hints: slots::AbortOnDrop,
+}
+
+impl Actor for Pool {
+    type Msg = Mail<Msg>;
+    type State = State;
+    type Arguments = ();
+
+    async fn pre_start(&self, myself: ActorRef<Mail<Msg>>, (): ()) -> Result<State, ActorProcessingErr> {
+        let hinted = Arc::new(AtomicBool::new(false));
+        Ok(State {
+            slots: (0..self.context.settings.slots).map(|_| Slot::default()).collect(),
+            trainers: HashMap::new(),
+            claiming: None,
+            look_again: false,
+            draining: None,
+            _hints: self.listen(myself, hinted.clone()),
+            hinted,
+        })
+    }
+
+    async fn post_start(&self, myself: ActorRef<Mail<Msg>>, state: &mut State) -> Result<(), ActorProcessingErr> {
+        for slot in 0..state.slots.len() {
+            self.start_trainer(&myself, state, slot).await;
+        }
+        for first in [Msg::OrphanCheckDue, Msg::ScanDue, Msg::StallCheckDue] {
+            // A failed cast means that the pool has ended.
+            let _ = myself.send_message(Mail::own(first));
+        }
+        Ok(())
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<Mail<Msg>>,
+        mail: Mail<Msg>,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
+        let (message, _permit) = mail.open(ActorKind::TrainerPool, &self.context.metrics);
+        match message {
+            Msg::Hinted => {
+                state.hinted.store(false, Ordering::Release);
+                self.look_for_work(&myself, state);
+            }
+            Msg::ScanDue => self.scan_due(&myself, state),
+            Msg::Claimed { slot, outcome } => self.claimed(&myself, state, slot, outcome),
+            Msg::Progressed { slot, fence } => self.progressed(&myself, state, slot, fence),
+            Msg::AttemptEnded { slot, fence } => self.attempt_ended(&myself, state, slot, fence),
+            Msg::RestartDue { slot } => self.restart_due(&myself, state, slot).await,
+            Msg::StallCheckDue => self.stall_check_due(&myself, state),
+            Msg::OrphanCheckDue => self.orphan_check_due(myself),
+            Msg::RunningRead { records } => self.release_orphans(state, records),
+            Msg::Cancel { task } => self.cancel(state, task),
+            Msg::CrashTrainer { slot, reply } => {
+                // Who asked may have stopped waiting.
+                let _ = reply.send(slots::crash(state, slot));
+            }
+            Msg::Drain { reply } => self.drain(state, reply),
+        }
+        Ok(())
+    }
+
+    async fn handle_supervisor_evt(
+        &self,
+        myself: ActorRef<Mail<Msg>>,
+        event: SupervisionEvent,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
+        match event {
+            SupervisionEvent::ActorFailed(cell, error) => {
+                self.trainer_down(&myself, state, cell.get_id(), slots::stop_reason(&error), error.to_string());
+            }
+            SupervisionEvent::ActorTerminated(cell, _, reason) => {
+                let reason = reason.unwrap_or_else(|| "stopped".to_owned());
+                self.trainer_down(&myself, state, cell.get_id(), "killed", reason);
+            }
+            SupervisionEvent::ActorStarted(_) | SupervisionEvent::ProcessGroupChanged(_) => {}
+            #[allow(unreachable_patterns)] // ractor's cluster features add variants
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+impl Pool {
+    /// Turns hints into at most one waiting message.
+    fn listen(&self, myself: ActorRef<Mail<Msg>>, hinted: Arc<AtomicBool>) -> slots::AbortOnDrop {
+        let bus = self.context.ports.bus.clone();
+        slots::AbortOnDrop(tokio::spawn(async move {
+            loop {
+                match bus.receive().await {
+                    Ok(hint) => {
+                        bus.acknowledge(hint);
+                        if !hinted.swap(true, Ordering::AcqRel) && myself.send_message(Mail::own(Msg::Hinted)).is_err()
+                        {
+                            return;
+                        }
+                    }
+                    Err(error) => {
+                        tracing::debug!(%error, "no hints; the scan finds tasks meanwhile");
+                        tokio::time::sleep(Duration::from_secs(1)).await;
+                    }
+                }
+            }
+        }))
+    }
+
+    fn scan_due(&self, myself: &ActorRef<Mail<Msg>>, state: &mut State) {
+        self.look_for_work(myself, state);
+        myself.send_after(self.context.settings.scan_interval, || Mail::own(Msg::ScanDue));
+    }
+
+    /// Starts a claim if there is a free slot. One at a time, so that a decision sees the outcome of the one before.
+    fn look_for_work(&self, myself: &ActorRef<Mail<Msg>>, state: &mut State) {
+        if state.draining.is_some() {
+            return;
+        }
+        if state.claiming.is_some() {
+            state.look_again = true;
+            return;
+        }
+        let Some(slot) = state.slots.iter().position(Slot::is_free) else { return };
+        let nonce = Uuid::new_v4();
+        state.claiming = Some(nonce);
+        state.look_again = false;
+        let busy = state.slots.iter().filter_map(Slot::suspect).collect();
+        let (context, myself) = (self.context.clone(), myself.clone());
+        tokio::spawn(async move {
+            let outcome = claiming::claim(&context, slot, nonce, busy).await;
+            // A failed cast means that the pool has died: its successor finds the task as an orphan.
+            let _ = myself.send_message(Mail::own(Msg::Claimed { slot, outcome }));
+        });
+    }
+
+    fn claimed(&self, myself: &ActorRef<Mail<Msg>>, state: &mut State, slot: usize, outcome: Option<Claimed>) {
+        state.claiming = None;
+        let found = outcome.is_some();
+        if let Some(claimed) = outcome
+            && let Err(claimed) = self.hand_over(state, slot, claimed)
+        {
+            slots::release(&self.context, claimed, Failure::drained());
+        }
+        self.note_slots(state);
+        if found || state.look_again {
+            self.look_for_work(myself, state);
+        }
+        self.drained(state);
+    }
+
+    /// Gives a claimed task to its slot's trainer; or gives it back, if there is none any more.
+    fn hand_over(&self, state: &mut State, slot: usize, claimed: Claimed) -> Result<(), Claimed> {
+        let free = &mut state.slots[slot];
+        let (Some(trainer), None, None) = (&free.trainer, &free.held, &state.draining) else { return Err(claimed) };
+        let held = Held::new(&claimed);
+        let order = Order { record: claimed.record.clone(), fence: claimed.fence, control: held.control.clone() };
+        let run = crate::trainer::Msg::Run { order: Box::new(order) };
+        if trainer.send_message(Mail::own(run)).is_err() {
+            return Err(claimed);
+        }
+        free.held = Some(held);
+        Ok(())
+    }
+
+    fn progressed(&self, myself: &ActorRef<Mail<Msg>>, state: &mut State, slot: usize, fence: Fence) {
+        if let Some(held) = state.slots[slot].holding(fence) {
+            // As the checkpoint's transition has it: who was a suspect until now lets others run beside it.
+            held.record.no_progress = 0;
+            state.slots[slot].failures = 0;
+            self.look_for_work(myself, state);
+        }
+    }
+
+    fn attempt_ended(&self, myself: &ActorRef<Mail<Msg>>, state: &mut State, slot: usize, fence: Fence) {
+        if state.slots[slot].holding(fence).is_some() {
+            state.slots[slot].held = None;
+        }
+        self.note_slots(state);
+        self.look_for_work(myself, state);
+        self.drained(state);
+    }
+
+    fn cancel(&self, state: &mut State, task: TaskId) {
+        for slot in &state.slots {
+            if slot.held.as_ref().is_some_and(|held| held.record.id == task) {
+                slot.tell_stop(StopWhy::Cancel);
+            }
+        }
+    }
+
+    fn drain(&self, state: &mut State, reply: RpcReplyPort<()>) {
+        state.draining.get_or_insert_default().push(reply);
+        state.slots.iter().for_each(|slot| slot.tell_stop(StopWhy::Drain));
+        self.drained(state);
+    }
+
+    /// Tells who waits for the drain when nothing is held any more.
+    fn drained(&self, state: &mut State) {
+        let empty = state.claiming.is_none() && state.slots.iter().all(|slot| slot.held.is_none());
+        if let (true, Some(waiting)) = (empty, &mut state.draining) {
+            for reply in waiting.drain(..) {
+                // Who asked may have stopped waiting.
+                let _ = reply.send(());
+            }
+        }
+    }
+
+    fn note_slots(&self, state: &State) {
+        let busy = state.slots.iter().filter(|slot| slot.held.is_some()).count();
+        let gauge = &self.context.metrics.trainer_slots;
+        gauge.with_label_values(&["busy"]).set(busy as i64);
+        gauge.with_label_values(&["idle"]).set((state.slots.len() - busy) as i64);
+    }
+
+    fn stall_check_due(&self, myself: &ActorRef<Mail<Msg>>, state: &mut State) {
+        let limit = self.context.settings.stall_timeout;
+        let now = Instant::now();
+        for slot in &mut state.slots {
+            if slot.has_stalled(now, limit) {
+                self.context.metrics.trainer_stalls.inc();
+                slot.kill(Failure::crashed(format!("no progress for {} s", limit.as_secs_f64())));
+            }
+        }
+        let next = (limit / 4).clamp(Duration::from_millis(10), Duration::from_secs(5));
+        myself.send_after(next, || Mail::own(Msg::StallCheckDue));
+    }
+
+    fn orphan_check_due(&self, myself: ActorRef<Mail<Msg>>) {
+        let context = self.context.clone();
+        tokio::spawn(async move {
+            let records = claiming::running_here(&context).await;
+            // Failed casts mean that the pool has died.
+            let _ = myself.send_message(Mail::own(Msg::RunningRead { records }));
+            myself.send_after(context.settings.lease, || Mail::own(Msg::OrphanCheckDue));
+        });
+    }
+
+    /// Releases what this incarnation owns and no slot runs or is about to. What is held is looked up after the read, so
+    /// a task claimed meanwhile is not taken for an orphan.
+    fn release_orphans(&self, state: &State, records: Vec<TaskRecord>) {
+        for record in records {
+            let Some(fence) = record.fence() else { continue };
+            let held = state.claiming == Some(fence.nonce) || state.slots.iter().any(|slot| slot.holds(fence));
+            if !held {
+                let failure = Failure::crashed("its trainer pool was restarted");
+                slots::release(&self.context, Claimed { record, fence }, failure);
+            }
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! The actors on virtual time: every way a task can be disturbed, and what becomes of it.
+
+#![allow(clippy::unwrap_used)]
+
+mod actors {
+    mod crashes;
+    mod restarts;
+    mod shutdown;
+    mod tasks;
+}

@@ -1,0 +1,85 @@
+//! `kubeml serve`: a node until somebody ends it.
+
+use std::{net::SocketAddr, process::ExitCode};
+
+use anyhow::Context as _;
+use clap::Args;
+use tokio::{
+    net::TcpListener,
+    signal::unix::{Signal, SignalKind, signal},
+};
+
+use crate::{
+    config::{Config, Sources},
+    http::{self, Api, Phase},
+    node::Node,
+};
+
+#[derive(Debug, Default, Args)]
+pub struct Serve {
+    /// Listen here instead of [http] listen; port 0 takes any free port
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<SocketAddr>,
+}
+
+impl Serve {
+    pub fn overrides(&self, sources: Sources) -> Sources {
+        match self.listen {
+            Some(listen) => sources.set("http.listen", listen, "--listen"),
+            None => sources,
+        }
+    }
+}
+
+/// Returns when the node has ended: at a signal with success, by itself without.
+pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
+    let mut signals = Signals::listen()?;
+    let mut node = Node::start(&config).await?;
+    let listen = config.http.listen;
+    let listener = TcpListener::bind(listen)
+        .await
+        .with_context(|| format!("cannot listen on {listen}; choose another address with --listen or [http] listen"))?;
+    let address = format!("http://{}", listener.local_addr()?);
+    node.announce(&address)?;
+    let phase = Phase::serving();
+    let api = Api::new(&node.tree, config.http.clone(), phase.clone());
+    let server = tokio::spawn(http::serve(api, listener));
+    tracing::info!(%address, data_dir = %config.node.data_dir.display(), "serving");
+
+    tokio::select! {
+        signal = signals.next() => tracing::info!(signal, "shutting down: a second signal ends at once"),
+        why = node.tree.failed() => anyhow::bail!("{why}; start again: nothing is lost"),
+    }
+    let drained = async {
+        phase.drain();
+        node.drain().await;
+        phase.close();
+        // An error means that the server has ended by itself.
+        let _ = server.await;
+        node.stop().await;
+    };
+    tokio::select! {
+        () = drained => Ok(ExitCode::SUCCESS),
+        signal = signals.next() => Ok(ExitCode::from(128 + signal)),
+    }
+}
+
+/// The signals that end a process, by number.
+pub struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    pub fn listen() -> anyhow::Result<Self> {
+        let listen = |kind| signal(kind).context("cannot listen for signals");
+        Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
+    }
+
+    pub async fn next(&mut self) -> u8 {
+        tokio::select! {
+            _ = self.interrupt.recv() => 2,
+            _ = self.terminate.recv() => 15,
+        }
+    }
+}

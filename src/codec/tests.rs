@@ -1,0 +1,249 @@
+//! Bytes read back, old bytes stay readable, and no bytes do harm.
+
+use kubeml_actors::{
+    dataset::CHUNK_BYTES,
+    event::{EventKind, Seq},
+    task::{EpochMetrics, Failure, FailureKind, Progress},
+    testing::contracts::samples,
+};
+use proptest::{collection::vec, prelude::*};
+use serde::Deserialize;
+
+use super::*;
+
+#[test]
+fn values_read_back() -> Result<(), CodecError> {
+    for record in [samples::record(1), samples::full_record()] {
+        assert_eq!(decode::<TaskRecord>(&encode(&record)?)?, record);
+    }
+    for event in events() {
+        assert_eq!(decode::<TaskEvent>(&encode(&event)?)?, event);
+    }
+    let manifest = manifest();
+    assert_eq!(decode::<Manifest>(&encode(&manifest)?)?, manifest);
+    Ok(())
+}
+
+#[test]
+fn bytes_of_every_released_version_are_read() {
+    golden(include_str!("golden/task_record_v1.hex"), &[samples::full_record()]);
+    golden(include_str!("golden/task_event_v1.hex"), &events());
+    golden(include_str!("golden/manifest_v1.hex"), &[manifest()]);
+}
+
+/// When this fails, stored bytes have changed: raise the type's version, read the older one, and add a golden file.
+/// With `KUBEML_BLESS` set, the files of the current versions are written.
+#[test]
+fn bytes_of_the_current_version_are_what_they_were() {
+    current("task_record", &[samples::full_record()]);
+    current("task_event", &events());
+    current("manifest", &[manifest()]);
+}
+
+#[test]
+fn an_older_version_is_read_and_a_newer_one_refused_by_name() -> Result<(), CodecError> {
+    let old = encode(&Old { name: "a".to_owned() })?;
+    assert_eq!(decode::<New>(&old)?, New { name: "a".to_owned(), size: 1 });
+    let new = encode(&New { name: "b".to_owned(), size: 5 })?;
+    assert_eq!(decode::<New>(&new)?, New { name: "b".to_owned(), size: 5 });
+    let refused = decode::<Old>(&new).map_err(|error| error.at("state.redb"));
+    let text = "state.redb: a thing is in format 2, newer than the 1 that this version of kubeml knows; start the \
+                version that wrote it, or a newer one";
+    assert_eq!(refused, Err(PortError::Rejected(text.to_owned())));
+    Ok(())
+}
+
+#[test]
+fn a_version_that_never_was_is_malformed() {
+    let bincode = encode(&Old { name: "a".to_owned() }).expect("it is short")[VALUE_HEADER_BYTES..].to_vec();
+    let mut bytes = vec![0];
+    bytes.extend(checksum(Old::NAME, 0, &bincode));
+    bytes.extend(bincode);
+    assert!(matches!(decode::<Old>(&bytes), Err(CodecError::Malformed { .. })));
+}
+
+#[test]
+fn bytes_of_one_type_do_not_pass_for_anothers() -> Result<(), CodecError> {
+    let bytes = encode(&samples::full_record())?;
+    assert_eq!(decode::<TaskEvent>(&bytes), Err(CodecError::Damaged { name: "task event", bytes: bytes.len() }));
+    Ok(())
+}
+
+#[test]
+fn a_value_that_is_too_long_is_not_written() {
+    let mut record = samples::record(1);
+    record.tags = vec!["x".repeat(VALUE_BYTES_MAX)];
+    assert!(matches!(encode(&record), Err(CodecError::TooLong { name: "task record", .. })));
+}
+
+#[test]
+fn the_longest_value_that_is_written_is_read() -> Result<(), CodecError> {
+    // bincode counts these small numbers eightfold.
+    let mut record = samples::full_record();
+    let result = record.result.as_mut().expect("it is full");
+    result.confusion = vec![vec![1; 500]; 500];
+    assert_eq!(decode::<TaskRecord>(&encode(&record)?)?, record);
+    Ok(())
+}
+
+#[test]
+fn what_follows_a_value_is_not_ignored() -> Result<(), CodecError> {
+    let mut bincode = encode(&samples::record(1))?[VALUE_HEADER_BYTES..].to_vec();
+    bincode.push(0);
+    assert!(matches!(from_bincode::<TaskRecord, TaskRecord>(&bincode), Err(CodecError::Malformed { .. })));
+    Ok(())
+}
+
+#[test]
+fn chunks_read_back() -> Result<(), CodecError> {
+    for length in [0, 1, 20_000, CHUNK_BYTES] {
+        for chunk in [samples::noise(length, 1).to_vec(), vec![3; length]] {
+            assert!(unpack(&pack(&chunk)?, CHUNK_BYTES)? == chunk, "{length} bytes");
+        }
+    }
+    assert!(pack(&vec![3; CHUNK_BYTES])?.len() < 10_000);
+    Ok(())
+}
+
+#[test]
+fn a_chunk_that_claims_too_much_is_not_allocated() {
+    let bomb = [1, 0xff, 0xff, 0xff, 0xff, 0x1f, 0x00];
+    assert!(matches!(unpack(&bomb, CHUNK_BYTES), Err(CodecError::Malformed { name: "chunk", .. })));
+    let shorter = pack(&[1; 100]).map(|packed| unpack(&packed, 99));
+    assert!(matches!(shorter, Ok(Err(CodecError::Malformed { .. }))));
+}
+
+#[test]
+fn a_newer_chunk_is_refused_by_name() {
+    assert_eq!(unpack(&[2, 0, 0, 0, 0, 0], 10), Err(CodecError::Newer { name: "chunk", version: 2, known: 1 }));
+}
+
+proptest! {
+    #[test]
+    fn random_bytes_are_refused(bytes in vec(any::<u8>(), 0..600)) {
+        prop_assert!(decode::<TaskRecord>(&bytes).is_err());
+        prop_assert!(decode::<TaskEvent>(&bytes).is_err());
+        prop_assert!(decode::<Manifest>(&bytes).is_err());
+    }
+
+    /// Behind a good checksum, too: nothing panics, nothing allocates without bound.
+    #[test]
+    fn random_bincode_does_no_harm(bytes in vec(any::<u8>(), 0..600)) {
+        let _ = from_bincode::<TaskRecord, TaskRecord>(&bytes);
+        let _ = from_bincode::<TaskEvent, TaskEvent>(&bytes);
+        let _ = from_bincode::<Manifest, Manifest>(&bytes);
+    }
+
+    #[test]
+    fn a_changed_value_is_damaged(at in any::<prop::sample::Index>(), flip in 1..=u8::MAX) {
+        let mut bytes = encode(&samples::full_record()).expect("it is short");
+        let at = at.index(bytes.len());
+        bytes[at] ^= flip;
+        prop_assert_eq!(
+            decode::<TaskRecord>(&bytes),
+            Err(CodecError::Damaged { name: "task record", bytes: bytes.len() })
+        );
+    }
+
+    #[test]
+    fn a_changed_record_behind_a_good_checksum_does_no_harm(at in any::<prop::sample::Index>(), flip in 1..=u8::MAX) {
+        let mut bincode = encode(&samples::full_record()).expect("it is short")[VALUE_HEADER_BYTES..].to_vec();
+        let at = at.index(bincode.len());
+        bincode[at] ^= flip;
+        let _ = from_bincode::<TaskRecord, TaskRecord>(&bincode);
+    }
+
+    #[test]
+    fn a_value_cut_short_is_damaged(length in any::<prop::sample::Index>()) {
+        let bytes = encode(&samples::full_record()).expect("it is short");
+        let cut = &bytes[..length.index(bytes.len())];
+        prop_assert_eq!(decode::<TaskRecord>(cut), Err(CodecError::Damaged { name: "task record", bytes: cut.len() }));
+    }
+
+    #[test]
+    fn any_packed_bytes_unpack_to_no_more_than_allowed(mut bytes in vec(any::<u8>(), 0..600), claim in 0..2000u32) {
+        prop_assert!(unpack(&bytes, 1000).map_or(0, |chunk| chunk.len()) <= 1000);
+        if bytes.len() >= CHUNK_HEADER_BYTES {
+            bytes[0] = CHUNK_VERSION;
+            bytes[1..CHUNK_HEADER_BYTES].copy_from_slice(&claim.to_le_bytes());
+            prop_assert!(unpack(&bytes, 1000).map_or(0, |chunk| chunk.len()) <= 1000);
+        }
+    }
+}
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Old {
+    name: String,
+}
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct New {
+    name: String,
+    size: u32,
+}
+
+impl Stored for Old {
+    const NAME: &'static str = "thing";
+    const VERSION: u8 = 1;
+}
+
+impl Stored for New {
+    const NAME: &'static str = "thing";
+    const VERSION: u8 = 2;
+
+    fn from_older(_version: u8, bincode: &[u8]) -> Result<Self, CodecError> {
+        let Old { name } = from_bincode::<Self, Old>(bincode)?;
+        Ok(Self { name, size: 1 })
+    }
+}
+
+fn golden<T: Stored + PartialEq + std::fmt::Debug>(lines: &str, expected: &[T]) {
+    let read: Result<Vec<T>, CodecError> = lines.lines().map(|line| decode(&unhex(line))).collect();
+    assert_eq!(read.as_deref(), Ok(expected));
+}
+
+fn current<T: Stored>(name: &str, values: &[T]) {
+    let file = format!("{}/src/codec/golden/{name}_v{}.hex", env!("CARGO_MANIFEST_DIR"), T::VERSION);
+    let lines = hex_lines(values);
+    if std::env::var_os("KUBEML_BLESS").is_some() {
+        std::fs::write(&file, &lines).expect("the source is writable");
+    }
+    assert_eq!(std::fs::read_to_string(&file).expect("the file is there"), lines, "{file}");
+}
+
+fn hex_lines<T: Stored>(values: &[T]) -> String {
+    let hex = |bytes: Vec<u8>| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    values.iter().map(|value| hex(encode(value).expect("it is short")) + "\n").collect()
+}
+
+fn unhex(line: &str) -> Vec<u8> {
+    let digits = line.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).expect("the file is ASCII"));
+    digits.map(|pair| u8::from_str_radix(pair, 16).expect("the file is hexadecimal")).collect()
+}
+
+fn manifest() -> Manifest {
+    samples::dataset("digits", 1).cut().0
+}
+
+/// One of every kind.
+fn events() -> Vec<TaskEvent> {
+    let record = samples::full_record();
+    let failure = Failure::new(FailureKind::NoProgress, "too often");
+    let result = Box::new(record.result.expect("it is full"));
+    let kinds = vec![
+        EventKind::Queued,
+        EventKind::Claimed { worker_id: "node-1/0".to_owned() },
+        EventKind::Resumed { from_step: 900 },
+        EventKind::Progress(Progress { epoch: 1, step: 300, ..record.progress }),
+        EventKind::EpochFinished(EpochMetrics { epoch: 2, ..record.metrics.last }),
+        EventKind::CheckpointSaved { step: 938 },
+        EventKind::Log { level: kubeml_actors::event::LogLevel::Warn, message: "take care".to_owned() },
+        EventKind::AttemptFailed { failure: failure.clone(), charged: true },
+        EventKind::CancelRequested,
+        EventKind::Succeeded { result },
+        EventKind::Failed { failure },
+        EventKind::Cancelled,
+    ];
+    let event = |(n, kind)| TaskEvent { task: record.id, seq: Seq::new(2, n), at: record.created_at, kind };
+    (0..).zip(kinds).map(event).collect()
+}

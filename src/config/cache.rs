@@ -1,0 +1,37 @@
+//! `[cache]`: which adapter holds dataset chunks close to the trainers.
+
+use super::reader::{Kind, Table};
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cache {
+    /// In this process, up to a size.
+    Memory(MemoryCache),
+    /// Every chunk is read from the store.
+    None,
+}
+
+/// `[cache.memory]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemoryCache {
+    /// Bytes of chunks, decompressed; what was used least goes first.
+    pub bytes_max: usize,
+}
+
+const KINDS: &[Kind<Cache>] = &[
+    Kind { name: "memory", table: "memory", read: Some(|table| Cache::Memory(MemoryCache::read(table))) },
+    Kind { name: "redis", table: "redis", read: None },
+    Kind { name: "redis-cluster", table: "redis", read: None },
+    Kind { name: "none", table: "none", read: Some(|_| Cache::None) },
+];
+
+impl Cache {
+    pub(super) fn read(table: &mut Table<'_>) -> Self {
+        table.kind(KINDS)
+    }
+}
+
+impl MemoryCache {
+    fn read(table: &mut Table<'_>) -> Self {
+        Self { bytes_max: table.key("bytes_max").within(1 << 20..=1 << 40).get() }
+    }
+}

@@ -1,0 +1,7 @@
+//! The adapters: one technology, one file or folder, its config beside it.
+
+pub mod data_dir;
+pub mod files;
+pub mod memory_cache;
+pub mod mnist;
+pub mod redb;

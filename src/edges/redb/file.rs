@@ -1,0 +1,247 @@
+//! One redb file: opened with a check of what it is, closed after an I/O error or a panic, opened again at the next use.
+
+use std::{
+    any::Any,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use kubeml_actors::ports::PortError;
+use redb::{
+    CommitError, Database, DatabaseError, ReadTransaction, ReadableDatabase, ReadableTable, StorageError,
+    TableDefinition, TableError, TransactionError, WriteTransaction,
+};
+
+use crate::edges::files::sync_dir;
+
+/// redb's own default is 1 GiB.
+const CACHE_BYTES: usize = 16 << 20;
+
+/// What the file is, and the versions of what is stored in it: each by its name.
+const FORMATS: TableDefinition<'static, &str, u64> = TableDefinition::new("formats");
+
+/// The kind of a file: which tables it has, and in which version.
+pub(super) struct Format {
+    pub(super) name: &'static str,
+    pub(super) version: u64,
+    /// Names and versions of the values in it; see [`crate::codec::Stored`].
+    pub(super) values: &'static [(&'static str, u8)],
+    pub(super) create_tables: fn(&WriteTransaction) -> Result<(), Fault>,
+}
+
+/// Why something with the file could not be done.
+#[derive(Debug)]
+pub(super) enum Fault {
+    /// For whoever asked; the transaction is as good as before.
+    Refused(PortError),
+    /// The transaction is lost.
+    Storage(StorageError),
+}
+
+pub(super) struct StoreFile {
+    path: PathBuf,
+    format: Format,
+    /// Empty after an I/O error or a panic: redb refuses everything from then on until the file is opened again.
+    database: Mutex<Option<Arc<Database>>>,
+}
+
+impl StoreFile {
+    pub(super) fn open(path: &Path, format: Format) -> Result<Self, PortError> {
+        let file = Self { path: path.to_owned(), format, database: Mutex::new(None) };
+        file.database()?;
+        Ok(file)
+    }
+
+    /// What errors call the file.
+    pub(super) fn place(&self) -> String {
+        self.path.display().to_string()
+    }
+
+    /// Blocks; so do all that follow.
+    pub(super) fn read<T>(&self, query: impl FnOnce(&ReadTransaction) -> Result<T, Fault>) -> Result<T, PortError> {
+        self.using(|database| query(&database.begin_read()?))
+    }
+
+    /// Commits durably if `change` says so.
+    pub(super) fn write<T>(
+        &self,
+        change: impl FnOnce(&WriteTransaction) -> Result<(T, Commit), Fault>,
+    ) -> Result<T, PortError> {
+        self.using(|database| {
+            let transaction = database.begin_write()?;
+            let (changed, commit) = change(&transaction)?;
+            match commit {
+                Commit::Needed => transaction.commit()?,
+                Commit::Nothing => transaction.abort()?,
+            }
+            Ok(changed)
+        })
+    }
+
+    /// Runs redb, and closes the file when it cannot be used any more.
+    fn using<T>(&self, work: impl FnOnce(&Database) -> Result<T, Fault>) -> Result<T, PortError> {
+        let database = self.database()?;
+        let (error, is_usable) = match catch_unwind(AssertUnwindSafe(move || work(&database))) {
+            Ok(Ok(done)) => return Ok(done),
+            Ok(Err(fault)) => {
+                let is_lost = matches!(fault, Fault::Storage(StorageError::Io(_) | StorageError::PreviousIo));
+                (self.explained(fault), !is_lost)
+            }
+            Err(panic) => (self.damaged(&panic_text(&*panic)), false),
+        };
+        if !is_usable {
+            self.close();
+        }
+        Err(error)
+    }
+
+    fn close(&self) {
+        let closed = self.database.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // Its last user closes it, and not under the lock: closing writes once more, and may panic after a panic.
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(closed)));
+    }
+
+    fn database(&self) -> Result<Arc<Database>, PortError> {
+        let mut open = self.database.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(database) = &*open {
+            return Ok(database.clone());
+        }
+        // redb checks a page when it reads it, and some of its checks panic.
+        let opened = catch_unwind(AssertUnwindSafe(|| self.open_database()));
+        let database = Arc::new(opened.unwrap_or_else(|panic| Err(self.damaged(&panic_text(&*panic))))?);
+        *open = Some(database.clone());
+        Ok(database)
+    }
+
+    fn open_database(&self) -> Result<Database, PortError> {
+        let opened = Database::builder().set_cache_size(CACHE_BYTES).create(&self.path);
+        let database = opened.map_err(|error| self.opening_failed(error))?;
+        self.format.check(&self.place(), &database).map_err(|fault| self.explained(fault))?;
+        let parent = self.path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let named = sync_dir(parent.unwrap_or(Path::new(".")));
+        named.map_err(|error| self.unavailable(&error))?;
+        Ok(database)
+    }
+
+    fn explained(&self, fault: Fault) -> PortError {
+        match fault {
+            Fault::Refused(error) => error,
+            Fault::Storage(StorageError::Corrupted(what)) => self.damaged(&what),
+            Fault::Storage(error) => self.unavailable(&error),
+        }
+    }
+
+    fn unavailable(&self, error: &dyn std::error::Error) -> PortError {
+        PortError::Unavailable(format!("{}: {error}", self.place()))
+    }
+
+    fn damaged(&self, what: &str) -> PortError {
+        let place = self.place();
+        PortError::Corrupt(format!("{place} is damaged: {what}; put back a copy of it, or move it away to start anew"))
+    }
+
+    fn opening_failed(&self, error: DatabaseError) -> PortError {
+        let place = self.place();
+        match error {
+            DatabaseError::DatabaseAlreadyOpen | DatabaseError::LockProtocolMismatch => {
+                PortError::Unavailable(format!("{place} is open in another process: stop that one first"))
+            }
+            DatabaseError::UpgradeRequired(version) => PortError::Rejected(format!(
+                "{place} is in format {version} of redb, which this version of kubeml cannot read: start the version \
+                 that wrote it"
+            )),
+            DatabaseError::Storage(StorageError::Io(error)) if error.kind() == std::io::ErrorKind::InvalidData => {
+                PortError::Rejected(format!("{place} is not a file of kubeml's ({error}): move it away"))
+            }
+            DatabaseError::Storage(StorageError::Corrupted(what)) => self.damaged(&what),
+            error => self.unavailable(&error),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Commit {
+    Needed,
+    /// The transaction has changed nothing.
+    Nothing,
+}
+
+impl Format {
+    fn check(&self, place: &str, database: &Database) -> Result<(), Fault> {
+        let transaction = database.begin_write()?;
+        let is_new = transaction.list_tables()?.next().is_none();
+        let mut changed = is_new;
+        {
+            let mut formats = transaction.open_table(FORMATS)?;
+            if !is_new && formats.get(self.name)?.is_none() {
+                let text = format!("{place} is not a file of kubeml's {}: move it away", self.name);
+                return Err(Fault::Refused(PortError::Rejected(text)));
+            }
+            let values = self.values.iter().map(|(name, version)| (*name, u64::from(*version)));
+            for (name, known) in [(self.name, self.version)].into_iter().chain(values) {
+                let stored = formats.get(name)?.map(|version| version.value());
+                if let Some(newer) = stored.filter(|stored| *stored > known) {
+                    return Err(Fault::Refused(newer_file(place, name, newer, known)));
+                }
+                if stored != Some(known) {
+                    formats.insert(name, known)?;
+                    changed = true;
+                }
+            }
+        }
+        (self.create_tables)(&transaction)?;
+        if changed { Ok(transaction.commit()?) } else { Ok(transaction.abort()?) }
+    }
+}
+
+fn newer_file(place: &str, name: &str, stored: u64, known: u64) -> PortError {
+    PortError::Rejected(format!(
+        "{place} has its {name} in format {stored}, newer than the {known} that this version of kubeml knows; start \
+         the version that wrote it, or a newer one"
+    ))
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "redb panicked".to_owned())
+}
+
+impl From<PortError> for Fault {
+    fn from(error: PortError) -> Self {
+        Self::Refused(error)
+    }
+}
+
+impl From<StorageError> for Fault {
+    fn from(error: StorageError) -> Self {
+        Self::Storage(error)
+    }
+}
+
+impl From<TransactionError> for Fault {
+    fn from(error: TransactionError) -> Self {
+        match error {
+            TransactionError::Storage(error) => Self::Storage(error),
+            error => Self::Refused(PortError::Unavailable(error.to_string())),
+        }
+    }
+}
+
+impl From<TableError> for Fault {
+    fn from(error: TableError) -> Self {
+        match error {
+            TableError::Storage(error) => Self::Storage(error),
+            error => Self::Refused(PortError::Rejected(format!("not a file of this version of kubeml's: {error}"))),
+        }
+    }
+}
+
+impl From<CommitError> for Fault {
+    fn from(error: CommitError) -> Self {
+        match error {
+            CommitError::Storage(error) => Self::Storage(error),
+            error => Self::Refused(PortError::Unavailable(error.to_string())),
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! Which samples make which batch, shard and validation set: functions of the seed, the epoch and the sizes alone.
+
+use std::ops::Range;
+
+use crate::data::{Data, Split};
+use crate::rng::{Purpose, Stream};
+use crate::spec::FitSpec;
+
+/// Fewest samples that are worth a shard of their own.
+const SHARD_SAMPLES: usize = 32;
+/// Most shards of a batch; the reduction keeps one partial sum for each.
+pub(crate) const SHARDS_MAX: usize = 16;
+
+/// The training's division into samples to learn from, samples to validate on, and steps.
+pub(crate) struct Plan {
+    seed: u64,
+    batch_size: usize,
+    /// Indices into the train split that are learned from, ascending.
+    learned: Vec<u32>,
+    /// Indices into the train split that are held out; empty where validation is on the test split.
+    pub(crate) held_out: Vec<u32>,
+}
+
+impl Plan {
+    pub(crate) fn new(spec: &FitSpec, data: &Data) -> Self {
+        let samples = data.train().len() as u32;
+        let held_out = spec.held_out(data.train().len());
+        let order = Stream::new(spec.seed, Purpose::HoldOut, 0).permutation(0, if held_out > 0 { samples } else { 0 });
+        let mut is_held_out = vec![false; samples as usize];
+        order.iter().take(held_out).for_each(|&sample| is_held_out[sample as usize] = true);
+        let (held_out, learned) = (0..samples).partition(|&sample| is_held_out[sample as usize]);
+        Plan { seed: spec.seed, batch_size: spec.batch_size, learned, held_out }
+    }
+
+    /// Steps of one epoch; the last may have fewer samples than the others.
+    pub(crate) fn steps_per_epoch(&self) -> u64 {
+        self.learned.len().div_ceil(self.batch_size) as u64
+    }
+
+    /// The samples of an epoch (from 0) in the order they are learned.
+    pub(crate) fn order(&self, epoch: u32) -> Vec<u32> {
+        let count = self.learned.len() as u32;
+        let permutation = Stream::new(self.seed, Purpose::Shuffle, 0).permutation(epoch, count);
+        permutation.iter().map(|&at| self.learned[at as usize]).collect()
+    }
+
+    /// The part of an epoch's order that is its step `index`.
+    pub(crate) fn batch<'a>(&self, order: &'a [u32], index: u64) -> &'a [u32] {
+        let from = index as usize * self.batch_size;
+        &order[from..order.len().min(from + self.batch_size)]
+    }
+}
+
+/// Shards of a batch: part of the result's meaning, so a function of the batch alone.
+pub(crate) fn shard_count(batch: usize) -> usize {
+    (batch / SHARD_SAMPLES).clamp(1, SHARDS_MAX)
+}
+
+/// Rows of shard `index`: consecutive, and of nearly equal number.
+pub(crate) fn shard_rows(batch: usize, shards: usize, index: usize) -> Range<usize> {
+    batch * index / shards..batch * (index + 1) / shards
+}
+
+/// Images of `samples` as numbers from 0 to 1, one after the other.
+pub(crate) fn gather_images(split: &Split, pixels: usize, samples: &[u32]) -> Vec<f32> {
+    let mut images = Vec::with_capacity(samples.len() * pixels);
+    for &sample in samples {
+        let image = &split.images[sample as usize * pixels..][..pixels];
+        images.extend(image.iter().map(|&pixel| f32::from(pixel) / 255.0));
+    }
+    images
+}
+
+/// Labels of `samples`.
+pub(crate) fn gather_labels(split: &Split, samples: &[u32]) -> Vec<u8> {
+    samples.iter().map(|&sample| split.labels[sample as usize]).collect()
+}

@@ -1,0 +1,96 @@
+//! Softmax and cross-entropy in one op: the loss from logits, its gradient `softmax - target`, and what is counted.
+
+use candle_core::{CpuStorage, CustomOp1, Device, Layout, Result, Shape, Tensor};
+
+use super::{ensure, floats, read};
+use crate::metrics::Tally;
+use crate::simd::exp;
+
+/// `scale` times the sum over rows of `-ln softmax(logits)[label]`, a scalar. With `scale = 1 / batch` it is the
+/// batch's mean loss, and shards of a batch add up.
+pub struct SoftmaxCrossEntropy {
+    /// The true class of each row, below the number of classes.
+    pub labels: Vec<u8>,
+    pub scale: f32,
+}
+
+impl SoftmaxCrossEntropy {
+    /// Applies the loss to logits `[rows, classes]`.
+    pub fn of(self, logits: &Tensor) -> Result<Tensor> {
+        logits.apply_op1(self)
+    }
+
+    fn check(&self, rows: usize, classes: usize) -> Result<()> {
+        let known = self.labels.iter().all(|&label| usize::from(label) < classes);
+        ensure(self.labels.len() == rows && known, || {
+            format!("{} labels for logits [{rows}, {classes}]", self.labels.len())
+        })
+    }
+}
+
+impl CustomOp1 for SoftmaxCrossEntropy {
+    fn name(&self) -> &'static str {
+        "softmax-cross-entropy"
+    }
+
+    fn cpu_fwd(&self, logits: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let (rows, classes) = layout.shape().dims2()?;
+        self.check(rows, classes)?;
+        let loss = sum_losses(floats(logits, layout)?, &self.labels, classes).loss_sum;
+        Ok((CpuStorage::F32(vec![(loss * f64::from(self.scale)) as f32]), Shape::from(())))
+    }
+
+    fn bwd(&self, logits: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+        let (_, classes) = logits.dims2()?;
+        let scale = read(grad, |grad| Ok(grad[0]))? * self.scale;
+        let values = read(logits, |logits| {
+            let mut values = logits.to_vec();
+            for (row, &label) in values.chunks_exact_mut(classes).zip(&self.labels) {
+                let (_, sum) = exponentials(row);
+                row.iter_mut().for_each(|value| *value *= scale / sum);
+                row[usize::from(label)] -= scale;
+            }
+            Ok(values)
+        })?;
+        Tensor::from_vec(values, logits.dims(), &Device::Cpu).map(Some)
+    }
+}
+
+/// Sums of loss and of right answers over logits `[rows, classes]`, rows in order; `answers` gets each row's arg-max.
+pub fn tally(logits: &Tensor, labels: &[u8], answers: &mut Vec<u16>) -> Result<Tally> {
+    let (rows, classes) = logits.dims2()?;
+    ensure(rows == labels.len(), || format!("{} labels for {rows} rows", labels.len()))?;
+    read(logits, |logits| {
+        let mut tally = sum_losses(logits, labels, classes);
+        for (row, &label) in logits.chunks_exact(classes).zip(labels) {
+            let answer = arg_max(row);
+            tally.correct += u64::from(answer == usize::from(label));
+            answers.push(answer as u16);
+        }
+        Ok(tally)
+    })
+}
+
+fn sum_losses(logits: &[f32], labels: &[u8], classes: usize) -> Tally {
+    let mut scratch = vec![0.0; classes];
+    let mut loss_sum = 0.0;
+    for (row, &label) in logits.chunks_exact(classes).zip(labels) {
+        scratch.copy_from_slice(row);
+        let (max, sum) = exponentials(&mut scratch);
+        loss_sum += libm::log(f64::from(sum)) + f64::from(max) - f64::from(row[usize::from(label)]);
+    }
+    Tally { loss_sum, correct: 0, samples: labels.len() as u64 }
+}
+
+/// Replaces a row by e^(x - max); gives the maximum and the sum. A NaN anywhere makes the sum NaN.
+fn exponentials(row: &mut [f32]) -> (f32, f32) {
+    let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    row.iter_mut().for_each(|value| *value = exp(*value - max));
+    (max, row.iter().sum())
+}
+
+/// The first of the largest values.
+fn arg_max(row: &[f32]) -> usize {
+    let better = |best: usize, at: usize| if row[at] > row[best] { at } else { best };
+    (1..row.len()).fold(0, better)
+}

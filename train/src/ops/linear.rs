@@ -1,0 +1,158 @@
+//! A dense layer: product, bias and activation in one op.
+
+use std::sync::Arc;
+
+use candle_core::{CpuStorage, CustomOp3, Device, Layout, Result, Shape, Tensor};
+use candle_nn::Module;
+
+use super::{ensure, floats, read};
+use crate::lane::{Lane, Slot};
+use crate::matmul::{Matrix, multiply, multiply_add};
+use crate::parameters::{Initialiser, VarBuilder};
+use crate::simd::multiversion;
+
+/// What a layer does to its sums.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Activation {
+    None,
+    /// max(x, 0), with gradient 0 at 0.
+    Relu,
+}
+
+/// `activation(x . weight + bias)` for x `[batch, ...]` flattened to `[batch, inputs]`; gives `[batch, outputs]`.
+///
+/// Weight `[inputs, outputs]`, Glorot-uniform; bias `[outputs]`, zeros.
+pub struct Linear {
+    weight: Tensor,
+    bias: Tensor,
+    activation: Activation,
+    slots: [Slot; 2],
+}
+
+impl Linear {
+    pub fn new(
+        inputs: usize,
+        outputs: usize,
+        activation: Activation,
+        vb: &VarBuilder<'_>,
+        lane: &Arc<Lane>,
+    ) -> Result<Self> {
+        let glorot = Initialiser::GlorotUniform { fan_in: inputs, fan_out: outputs };
+        let slot = |name: &str, count| lane.slot(&format!("{}.{name}", vb.prefix()), count);
+        Ok(Linear {
+            weight: vb.get_with_hints((inputs, outputs), "weight", glorot)?,
+            bias: vb.get_with_hints(outputs, "bias", Initialiser::Zeros)?,
+            activation,
+            slots: [slot("weight", inputs * outputs), slot("bias", outputs)],
+        })
+    }
+}
+
+impl Module for Linear {
+    fn forward(&self, xs: &Tensor) -> Result<Tensor> {
+        let op = LinearOp { activation: self.activation, slots: self.slots.clone() };
+        xs.apply_op3(&self.weight, &self.bias, op)
+    }
+}
+
+/// The op behind [`Linear`]: arguments x, weight, bias.
+struct LinearOp {
+    activation: Activation,
+    slots: [Slot; 2],
+}
+
+impl CustomOp3 for LinearOp {
+    fn name(&self) -> &'static str {
+        "linear"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        weight: &CpuStorage,
+        weight_layout: &Layout,
+        bias: &CpuStorage,
+        bias_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let (inputs, outputs) = weight_layout.shape().dims2()?;
+        let (x, weight, bias) = (floats(x, x_layout)?, floats(weight, weight_layout)?, floats(bias, bias_layout)?);
+        let batch = x_layout.dims().first().copied().unwrap_or(0);
+        ensure(x.len() == batch * inputs && bias.len() == outputs, || {
+            format!("linear {inputs} to {outputs} got x {:?}", x_layout.dims())
+        })?;
+        let mut out = Vec::with_capacity(batch * outputs);
+        (0..batch).for_each(|_| out.extend_from_slice(bias));
+        multiply_add(&mut out, Matrix::new(x, batch, inputs), Matrix::new(weight, inputs, outputs));
+        if self.activation == Activation::Relu {
+            relu(&mut out);
+        }
+        Ok((CpuStorage::F32(out), Shape::from((batch, outputs))))
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+        bias: &Tensor,
+        out: &Tensor,
+        grad: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let (inputs, outputs) = weight.dims2()?;
+        let batch = out.dim(0)?;
+        let mut sums_gradient = read(grad, |grad| Ok(grad.to_vec()))?;
+        if self.activation == Activation::Relu {
+            read(out, |out| {
+                relu_gradient(&mut sums_gradient, out);
+                Ok(())
+            })?;
+        }
+        let upstream = Matrix::new(&sums_gradient, batch, outputs);
+        let of_bias = self.slots[1].write(bias.dims(), |out| column_sums(&sums_gradient, out))?;
+        let of_weight = read(x, |x| {
+            let left = Matrix::new(x, batch, inputs).t();
+            self.slots[0].write(weight.dims(), |out| multiply(out, left, upstream))
+        })?;
+        let of_x = if x.track_op() {
+            let mut values = vec![0.0; batch * inputs];
+            read(weight, |weight| {
+                multiply(&mut values, upstream, Matrix::new(weight, inputs, outputs).t());
+                Ok(())
+            })?;
+            Some(Tensor::from_vec(values, x.dims(), &Device::Cpu)?)
+        } else {
+            None
+        };
+        Ok((of_x, of_weight, of_bias))
+    }
+}
+
+multiversion! {
+    pub(crate) fn relu(values: &mut [f32]) {
+        for value in values {
+            // Written so that a NaN stays one: it must reach the loss to be noticed.
+            *value = if *value < 0.0 { 0.0 } else { *value };
+        }
+    }
+}
+
+multiversion! {
+    /// Zeroes the gradient wherever the activation let nothing through.
+    fn relu_gradient(gradient: &mut [f32], out: &[f32]) {
+        for (gradient, out) in gradient.iter_mut().zip(out) {
+            *gradient = if *out > 0.0 { *gradient } else { 0.0 };
+        }
+    }
+}
+
+multiversion! {
+    /// Sums over rows, in their order, into one value per column.
+    pub(crate) fn column_sums(rows: &[f32], sums: &mut [f32]) {
+        sums.fill(0.0);
+        for row in rows.chunks_exact(sums.len()) {
+            for (sum, value) in sums.iter_mut().zip(row) {
+                *sum += value;
+            }
+        }
+    }
+}

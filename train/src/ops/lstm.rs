@@ -1,0 +1,252 @@
+//! A whole LSTM sequence as one op (Hochreiter & Schmidhuber 1997, with forget gates as in Keras).
+//!
+//! Input and state are kept side by side, so that each time step is one product with the stacked kernels
+//! `[features + units, 4 * units]`, and the kernels' gradients are one product over all steps.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
+use candle_nn::ModuleT;
+
+use super::conv2d::transpose;
+use super::linear::column_sums;
+use super::{ensure, floats, read};
+use crate::lane::{Buffer, Lane, Slot};
+use crate::matmul::{Matrix, multiply, multiply_add};
+use crate::parameters::{Initialiser, VarBuilder};
+use crate::simd::{multiversion, sigmoid, tanh};
+
+/// The last state `[batch, units]` of an LSTM over `[batch, steps, features]`. Gives its input no gradient: here it
+/// is the image.
+///
+/// Kernel `[features, 4 * units]`, Glorot-uniform; recurrent kernel `[units, 4 * units]`, orthogonal; bias
+/// `[4 * units]`, 1 for the forget gate. Gates in the order input, forget, cell, output.
+pub struct Lstm {
+    kernel: Tensor,
+    recurrent: Tensor,
+    bias: Tensor,
+    lane: Arc<Lane>,
+    slots: [Slot; 3],
+}
+
+impl Lstm {
+    pub fn new(features: usize, units: usize, vb: &VarBuilder<'_>, lane: &Arc<Lane>) -> Result<Self> {
+        let wide = 4 * units;
+        let glorot = Initialiser::GlorotUniform { fan_in: features, fan_out: wide };
+        let slot = |name: &str, count| lane.slot(&format!("{}.{name}", vb.prefix()), count);
+        Ok(Lstm {
+            kernel: vb.get_with_hints((features, wide), "kernel", glorot)?,
+            recurrent: vb.get_with_hints((units, wide), "recurrent_kernel", Initialiser::Orthogonal)?,
+            bias: vb.get_with_hints(wide, "bias", Initialiser::ForgetGateOne)?,
+            lane: Arc::clone(lane),
+            slots: [slot("kernel", features * wide), slot("recurrent_kernel", units * wide), slot("bias", wide)],
+        })
+    }
+}
+
+impl ModuleT for Lstm {
+    fn forward_t(&self, xs: &Tensor, train: bool) -> Result<Tensor> {
+        let (batch, steps, features) = xs.dims3()?;
+        let units = self.recurrent.dim(0)?;
+        ensure(!xs.track_op() && steps > 0 && features == self.kernel.dim(0)?, || {
+            format!("an LSTM over {} features cannot take {:?}", self.kernel.dims()[0], xs.dims())
+        })?;
+        let op = LstmOp {
+            sizes: Sizes { batch, steps, features, units },
+            x: xs.clone(),
+            lane: Arc::clone(&self.lane),
+            slots: self.slots.clone(),
+            record: train,
+            recorded: Mutex::default(),
+        };
+        self.kernel.apply_op3(&self.recurrent, &self.bias, op)
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Sizes {
+    batch: usize,
+    steps: usize,
+    features: usize,
+    units: usize,
+}
+
+/// The op behind [`Lstm`]: arguments kernel, recurrent kernel, bias; the sequences are a constant.
+struct LstmOp {
+    sizes: Sizes,
+    x: Tensor,
+    lane: Arc<Lane>,
+    slots: [Slot; 3],
+    record: bool,
+    recorded: Mutex<Option<Recorded>>,
+}
+
+/// What the backward pass needs of every step, time-major.
+struct Recorded {
+    /// `[steps, batch, features + units]`: the step's input beside the state before it.
+    joined: Buffer,
+    /// `[steps, batch, 4 * units]`: the gates after their activations.
+    gates: Buffer,
+    /// `[steps, batch, units]`: the cell before the step.
+    cells: Buffer,
+    /// `[steps, batch, units]`: tanh of the cell after the step.
+    squashed: Buffer,
+}
+
+impl CustomOp3 for LstmOp {
+    fn name(&self) -> &'static str {
+        "lstm"
+    }
+
+    fn cpu_fwd(
+        &self,
+        kernel: &CpuStorage,
+        kernel_layout: &Layout,
+        recurrent: &CpuStorage,
+        recurrent_layout: &Layout,
+        bias: &CpuStorage,
+        bias_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let Sizes { batch, units, .. } = self.sizes;
+        let kernel = floats(kernel, kernel_layout)?;
+        let recurrent = floats(recurrent, recurrent_layout)?;
+        let mut stacked = self.lane.scratch(kernel.len() + recurrent.len());
+        stacked[..kernel.len()].copy_from_slice(kernel);
+        stacked[kernel.len()..].copy_from_slice(recurrent);
+        let state = read(&self.x, |x| Ok(self.forward(x, &stacked, floats(bias, bias_layout)?)))??;
+        Ok((CpuStorage::F32(state), Shape::from((batch, units))))
+    }
+
+    fn bwd(
+        &self,
+        kernel: &Tensor,
+        recurrent: &Tensor,
+        bias: &Tensor,
+        _: &Tensor,
+        grad: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let Sizes { batch, steps, features, units } = self.sizes;
+        let taken = self.recorded.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(mut recorded) = taken else {
+            return Err(candle_core::Error::Msg("an LSTM that ran without training has no gradient".to_string()));
+        };
+        read(grad, |grad| {
+            read(recurrent, |recurrent| {
+                self.backward(&mut recorded, recurrent, grad);
+                Ok(())
+            })
+        })?;
+        let Recorded { joined, gates, .. } = recorded;
+        let rows = steps * batch;
+        let upstream = Matrix::new(&gates, rows, 4 * units);
+        let side = |from: usize, columns| Matrix::strided(&joined[from..], rows, columns, features + units, 1).t();
+        let of_kernel = self.slots[0].write(kernel.dims(), |out| multiply(out, side(0, features), upstream))?;
+        let of_recurrent =
+            self.slots[1].write(recurrent.dims(), |out| multiply(out, side(features, units), upstream))?;
+        let of_bias = self.slots[2].write(bias.dims(), |out| column_sums(&gates, out))?;
+        Ok((of_kernel, of_recurrent, of_bias))
+    }
+}
+
+impl LstmOp {
+    /// Runs all steps from zero state; gives the last state `[batch, units]`.
+    fn forward(&self, x: &[f32], stacked: &[f32], bias: &[f32]) -> Result<Vec<f32>> {
+        let Sizes { batch, steps, features, units } = self.sizes;
+        let (wide, join) = (4 * units, features + units);
+        let kept = if self.record { steps } else { 1 };
+        let mut joined = self.lane.scratch(kept * batch * join);
+        let mut gates = self.lane.scratch(kept * batch * wide);
+        let mut cells = self.lane.scratch(kept * batch * units);
+        let mut squashed = self.lane.scratch(kept * batch * units);
+        let kernels = Matrix::new(stacked, join, wide);
+        let mut cell = vec![0.0; batch * units];
+        let mut state = vec![0.0; batch * units];
+        for step in 0..steps {
+            let at = if self.record { step } else { 0 };
+            let joined = &mut joined[at * batch * join..][..batch * join];
+            let gates = &mut gates[at * batch * wide..][..batch * wide];
+            for (row, joined) in joined.chunks_exact_mut(join).enumerate() {
+                joined[..features].copy_from_slice(&x[(row * steps + step) * features..][..features]);
+                joined[features..].copy_from_slice(&state[row * units..][..units]);
+            }
+            cells[at * batch * units..][..batch * units].copy_from_slice(&cell);
+            gates.chunks_exact_mut(wide).for_each(|row| row.copy_from_slice(bias));
+            multiply_add(gates, Matrix::new(joined, batch, join), kernels);
+            step_forward(gates, &mut cell, &mut squashed[at * batch * units..][..batch * units], &mut state, units);
+        }
+        if self.record {
+            let recorded = Recorded { joined, gates, cells, squashed };
+            *self.recorded.lock().unwrap_or_else(PoisonError::into_inner) = Some(recorded);
+        }
+        Ok(state)
+    }
+
+    /// Turns the recorded gates into the gradients of their sums, from the last step to the first.
+    fn backward(&self, recorded: &mut Recorded, recurrent: &[f32], grad: &[f32]) {
+        let Sizes { batch, steps, units, .. } = self.sizes;
+        let wide = 4 * units;
+        // gemm wants this side with its rows apart by one; transposing once is cheaper than packing at every step.
+        let mut transposed = self.lane.scratch(recurrent.len());
+        transpose(recurrent, wide, &mut transposed);
+        let back = Matrix::new(&transposed, wide, units);
+        let mut of_state = grad.to_vec();
+        let mut of_cell = vec![0.0; batch * units];
+        for step in (0..steps).rev() {
+            let gates = &mut recorded.gates[step * batch * wide..][..batch * wide];
+            let cells = &recorded.cells[step * batch * units..][..batch * units];
+            let squashed = &recorded.squashed[step * batch * units..][..batch * units];
+            step_backward(gates, cells, squashed, &of_state, &mut of_cell, units);
+            if step > 0 {
+                multiply(&mut of_state, Matrix::new(gates, batch, wide), back);
+            }
+        }
+    }
+}
+
+multiversion! {
+    /// One step: activates `gates` `[rows, 4, units]`, moves `cell` on, and writes tanh of it and the new state.
+    fn step_forward(gates: &mut [f32], cell: &mut [f32], squashed: &mut [f32], state: &mut [f32], units: usize) {
+        let rows = gates.chunks_exact_mut(4 * units).zip(cell.chunks_exact_mut(units));
+        let outs = squashed.chunks_exact_mut(units).zip(state.chunks_exact_mut(units));
+        for ((gates, cell), (squashed, state)) in rows.zip(outs) {
+            let (input, rest) = gates.split_at_mut(units);
+            let (forget, rest) = rest.split_at_mut(units);
+            let (candidate, output) = rest.split_at_mut(units);
+            for unit in 0..units {
+                let (i, f) = (sigmoid(input[unit]), sigmoid(forget[unit]));
+                let (g, o) = (tanh(candidate[unit]), sigmoid(output[unit]));
+                let next = f * cell[unit] + i * g;
+                let t = tanh(next);
+                (input[unit], forget[unit], candidate[unit], output[unit]) = (i, f, g, o);
+                cell[unit] = next;
+                squashed[unit] = t;
+                state[unit] = o * t;
+            }
+        }
+    }
+}
+
+multiversion! {
+    /// One step back: `gates` become the gradients of their sums, `of_cell` moves to the step before.
+    fn step_backward(
+        gates: &mut [f32], cells: &[f32], squashed: &[f32], of_state: &[f32], of_cell: &mut [f32], units: usize,
+    ) {
+        let rows = gates.chunks_exact_mut(4 * units).zip(of_cell.chunks_exact_mut(units));
+        let known = cells.chunks_exact(units).zip(squashed.chunks_exact(units)).zip(of_state.chunks_exact(units));
+        for ((gates, of_cell), ((cells, squashed), of_state)) in rows.zip(known) {
+            let (input, rest) = gates.split_at_mut(units);
+            let (forget, rest) = rest.split_at_mut(units);
+            let (candidate, output) = rest.split_at_mut(units);
+            for unit in 0..units {
+                let (i, f, g, o) = (input[unit], forget[unit], candidate[unit], output[unit]);
+                let (t, dh) = (squashed[unit], of_state[unit]);
+                let dc = of_cell[unit] + dh * o * (1.0 - t * t);
+                input[unit] = dc * g * i * (1.0 - i);
+                forget[unit] = dc * cells[unit] * f * (1.0 - f);
+                candidate[unit] = dc * i * (1.0 - g * g);
+                output[unit] = dh * t * o * (1.0 - o);
+                of_cell[unit] = dc * f;
+            }
+        }
+    }
+}

@@ -1,0 +1,253 @@
+//! Adam, AdamW and SGD with momentum: one pass over the parameters that sums the shards' gradients and updates in place.
+//!
+//! The moments are plain vectors in the order of the parameters' names, so a checkpoint can hold them.
+
+use std::sync::{Mutex, PoisonError};
+
+use candle_core::backprop::GradStore;
+use candle_core::{CpuStorage, InplaceOp1, Layout, Result, Var};
+use rayon::prelude::*;
+
+use crate::batches::SHARDS_MAX;
+use crate::ops::{ensure, floats_mut, read};
+use crate::simd::multiversion;
+use crate::spec::{OptimizerKind, Schedule};
+
+const BETA1: f64 = 0.9;
+const BETA2: f64 = 0.999;
+/// Keras' default; candle and PyTorch have 1e-8.
+const EPSILON: f64 = 1e-7;
+/// Numbers updated at a time: small enough for the first-level cache, and the unit of work between threads.
+const CHUNK: usize = 1024;
+
+/// What an [`Optimizer`] is made from.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Config {
+    pub kind: OptimizerKind,
+    pub learning_rate: f64,
+}
+
+/// An optimizer whose whole state can be copied out and put back.
+pub struct Optimizer {
+    variables: Vec<Var>,
+    config: Config,
+    /// Updates done; Adam's bias correction counts from 1.
+    steps: u64,
+    moments: Moments,
+}
+
+/// First and second moments (SGD: the velocity, and zeros), one number per parameter, in the variables' order.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Moments {
+    pub first: Vec<f32>,
+    pub second: Vec<f32>,
+}
+
+impl Optimizer {
+    pub fn moments(&self) -> &Moments {
+        &self.moments
+    }
+
+    /// Puts back a state: `steps` updates were done.
+    pub fn restore(&mut self, steps: u64, moments: Moments) -> Result<()> {
+        let count = self.moments.first.len();
+        ensure(moments.first.len() == count && moments.second.len() == count, || {
+            format!("{} and {} moments for {count} parameters", moments.first.len(), moments.second.len())
+        })?;
+        self.steps = steps;
+        self.moments = moments;
+        Ok(())
+    }
+
+    /// One update. `shards` holds each shard's gradients, one slice per variable; a variable's gradient is their sum
+    /// in a fixed tree.
+    pub fn update(&mut self, shards: &[Vec<&[f32]>]) -> Result<()> {
+        let sized = |shard: &Vec<&[f32]>| {
+            shard.len() == self.variables.len()
+                && shard.iter().zip(&self.variables).all(|(values, var)| values.len() == var.elem_count())
+        };
+        ensure(!shards.is_empty() && shards.len() <= SHARDS_MAX && shards.iter().all(sized), || {
+            "the shards' gradients do not fit the parameters".to_string()
+        })?;
+        self.steps += 1;
+        let rule = Rule::new(&self.config, self.steps);
+        let mut first = self.moments.first.as_mut_slice();
+        let mut second = self.moments.second.as_mut_slice();
+        for (at, var) in self.variables.iter().enumerate() {
+            let (first_part, first_rest) = first.split_at_mut(var.elem_count());
+            let (second_part, second_rest) = second.split_at_mut(var.elem_count());
+            let gradients = shards.iter().map(|shard| shard[at]).collect();
+            var.inplace_op1(&Update { rule, gradients, moments: Mutex::new((first_part, second_part)) })?;
+            (first, second) = (first_rest, second_rest);
+        }
+        Ok(())
+    }
+}
+
+impl candle_nn::Optimizer for Optimizer {
+    type Config = Config;
+
+    fn new(variables: Vec<Var>, config: Config) -> Result<Self> {
+        let count = variables.iter().map(|var| var.elem_count()).sum();
+        let moments = Moments { first: vec![0.0; count], second: vec![0.0; count] };
+        Ok(Optimizer { variables, config, steps: 0, moments })
+    }
+
+    /// One update from candle's own gradients; a variable without one is updated with gradient 0.
+    fn step(&mut self, grads: &GradStore) -> Result<()> {
+        let gradient = |var: &Var| match grads.get(var) {
+            Some(grad) => read(grad, |values| Ok(values.to_vec())),
+            None => Ok(vec![0.0; var.elem_count()]),
+        };
+        let gradients = self.variables.iter().map(gradient).collect::<Result<Vec<_>>>()?;
+        self.update(&[gradients.iter().map(Vec::as_slice).collect()])
+    }
+
+    fn learning_rate(&self) -> f64 {
+        self.config.learning_rate
+    }
+
+    fn set_learning_rate(&mut self, learning_rate: f64) {
+        self.config.learning_rate = learning_rate;
+    }
+}
+
+impl Schedule {
+    /// The learning rate of a step (from 0) in an epoch (from 0), of `steps_total`.
+    pub fn learning_rate(&self, base: f64, step: u64, epoch: u32, steps_total: u64) -> f64 {
+        match *self {
+            Schedule::Constant => base,
+            Schedule::Step { every, factor } => base * libm::pow(factor, f64::from(epoch / every.max(1))),
+            Schedule::Cosine => {
+                let done = step as f64 / steps_total.max(1) as f64;
+                base * 0.5 * (1.0 + libm::cos(std::f64::consts::PI * done))
+            }
+        }
+    }
+}
+
+/// One step's update of one number, its constants computed once.
+#[derive(Clone, Copy)]
+enum Rule {
+    /// `rate` has the first moment's bias correction in it, `root` is the second's: 1 / sqrt(1 - beta2^t).
+    Adam {
+        rate: f32,
+        root: f32,
+        keep: f32,
+    },
+    Sgd {
+        rate: f32,
+        momentum: f32,
+    },
+}
+
+impl Rule {
+    fn new(config: &Config, steps: u64) -> Self {
+        let adam = |decay: f64| Rule::Adam {
+            rate: (config.learning_rate / (1.0 - libm::pow(BETA1, steps as f64))) as f32,
+            root: (1.0 / libm::sqrt(1.0 - libm::pow(BETA2, steps as f64))) as f32,
+            keep: (1.0 - config.learning_rate * decay) as f32,
+        };
+        match config.kind {
+            OptimizerKind::Adam => adam(0.0),
+            OptimizerKind::AdamW { weight_decay } => adam(weight_decay),
+            OptimizerKind::Sgd { momentum } => {
+                Rule::Sgd { rate: config.learning_rate as f32, momentum: momentum as f32 }
+            }
+        }
+    }
+
+    fn apply(self, weights: &mut [f32], first: &mut [f32], second: &mut [f32], gradients: &[f32]) {
+        match self {
+            Rule::Adam { rate, root, keep } => adam(weights, first, second, gradients, rate, root, keep),
+            Rule::Sgd { rate, momentum } => sgd(weights, first, gradients, rate, momentum),
+        }
+    }
+}
+
+/// The update of one variable, as candle's way to write in place.
+struct Update<'a> {
+    rule: Rule,
+    gradients: Vec<&'a [f32]>,
+    moments: Mutex<(&'a mut [f32], &'a mut [f32])>,
+}
+
+impl InplaceOp1 for Update<'_> {
+    fn name(&self) -> &'static str {
+        "optimizer-update"
+    }
+
+    fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> Result<()> {
+        let weights = floats_mut(storage, layout)?;
+        let mut moments = self.moments.lock().unwrap_or_else(PoisonError::into_inner);
+        let (first, second) = &mut *moments;
+        let parts = first.par_chunks_mut(CHUNK).zip(second.par_chunks_mut(CHUNK));
+        weights.par_chunks_mut(CHUNK).zip(parts).enumerate().for_each(|(at, (weights, (first, second)))| {
+            let mut total = [0.0; CHUNK];
+            let total = &mut total[..weights.len()];
+            sum_tree(&self.gradients, at * CHUNK, total);
+            self.rule.apply(weights, first, second, total);
+        });
+        Ok(())
+    }
+}
+
+/// Sums the same stretch (from `from`) of every part: halves first, so the order depends on their number alone.
+fn sum_tree(parts: &[&[f32]], from: usize, out: &mut [f32]) {
+    let stretch = from..from + out.len();
+    match parts {
+        [] => out.fill(0.0),
+        [one] => out.copy_from_slice(&one[stretch]),
+        [one, two] => sum_two(&one[stretch.clone()], &two[stretch], out),
+        _ => {
+            let (left, right) = parts.split_at(parts.len().next_power_of_two() / 2);
+            let mut other = [0.0; CHUNK];
+            let other = &mut other[..out.len()];
+            sum_tree(left, from, out);
+            sum_tree(right, from, other);
+            add(out, other);
+        }
+    }
+}
+
+multiversion! {
+    fn sum_two(one: &[f32], two: &[f32], out: &mut [f32]) {
+        for ((out, one), two) in out.iter_mut().zip(one).zip(two) {
+            *out = one + two;
+        }
+    }
+}
+
+multiversion! {
+    fn add(out: &mut [f32], other: &[f32]) {
+        for (out, other) in out.iter_mut().zip(other) {
+            *out += other;
+        }
+    }
+}
+
+multiversion! {
+    fn adam(
+        weights: &mut [f32], first: &mut [f32], second: &mut [f32], gradients: &[f32], rate: f32, root: f32, keep: f32,
+    ) {
+        const KEEP1: f32 = BETA1 as f32;
+        const TAKE1: f32 = (1.0 - BETA1) as f32;
+        const KEEP2: f32 = BETA2 as f32;
+        const TAKE2: f32 = (1.0 - BETA2) as f32;
+        let moments = first.iter_mut().zip(second.iter_mut());
+        for ((weight, gradient), (first, second)) in weights.iter_mut().zip(gradients).zip(moments) {
+            *first = *first * KEEP1 + gradient * TAKE1;
+            *second = *second * KEEP2 + gradient * gradient * TAKE2;
+            *weight = *weight * keep - rate * *first / (second.sqrt() * root + EPSILON as f32);
+        }
+    }
+}
+
+multiversion! {
+    fn sgd(weights: &mut [f32], velocity: &mut [f32], gradients: &[f32], rate: f32, momentum: f32) {
+        for ((weight, gradient), velocity) in weights.iter_mut().zip(gradients).zip(velocity.iter_mut()) {
+            *velocity = *velocity * momentum - rate * gradient;
+            *weight += *velocity;
+        }
+    }
+}

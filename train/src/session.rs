@@ -1,0 +1,295 @@
+//! The loop of one training: steps, epochs, early stops and the end, resumable at every batch boundary.
+//!
+//! All state is in [`Progress`], the parameters, the moments and the best weights; a [`Snapshot`] is a copy of these.
+
+use std::sync::Arc;
+
+use candle_nn::Optimizer as _;
+use rayon::prelude::*;
+
+use crate::batches::{Plan, shard_count, shard_rows};
+use crate::checkpoint::{CheckpointError, Progress, Snapshot};
+use crate::data::Data;
+use crate::error::TrainError;
+use crate::fit::{Outcome, StopReason};
+use crate::matmul::kernel_set;
+use crate::metrics::{EpochMetrics, Tally};
+use crate::observer::{Control, Observer, Started, StepProgress};
+use crate::optimizer::{Config, Optimizer};
+use crate::parameters::{ParameterShape, Parameters};
+use crate::pool::Pool;
+use crate::spec::FitSpec;
+
+mod ending;
+mod evaluation;
+mod shard;
+
+use shard::Shard;
+
+/// A training in progress.
+pub(crate) struct Session<'a> {
+    spec: &'a FitSpec,
+    data: &'a Data,
+    plan: Plan,
+    parameters: Parameters,
+    shapes: Arc<[ParameterShape]>,
+    optimizer: Optimizer,
+    /// At least as many as a full batch has shards and as there are threads.
+    shards: Vec<Shard>,
+    progress: Progress,
+    best_weights: Option<Arc<Vec<f32>>>,
+}
+
+/// What a part of the run came to.
+enum Flow<T> {
+    Go(T),
+    /// The observer said stop.
+    Halt,
+}
+
+impl<'a> Session<'a> {
+    /// Builds the model and its optimizer, fresh or from a snapshot of this spec and this dataset.
+    pub(crate) fn open(
+        spec: &'a FitSpec,
+        data: &'a Data,
+        resume: Option<Snapshot>,
+        pool: &Pool,
+    ) -> Result<Self, TrainError> {
+        let parameters = Parameters::new(spec.seed);
+        let lanes = shard_count(spec.batch_size).max(pool.threads());
+        let shards = (0..lanes).map(|_| Shard::new(spec, data, &parameters)).collect::<Result<Vec<_>, _>>()?;
+        let config = Config { kind: spec.optimizer, learning_rate: spec.learning_rate };
+        let optimizer = Optimizer::new(parameters.variables(), config)?;
+        let mut session = Session {
+            spec,
+            data,
+            plan: Plan::new(spec, data),
+            shapes: parameters.shapes().into(),
+            parameters,
+            optimizer,
+            shards,
+            progress: Progress::default(),
+            best_weights: None,
+        };
+        resume.map(|snapshot| session.restore(snapshot)).transpose()?;
+        Ok(session)
+    }
+
+    fn restore(&mut self, snapshot: Snapshot) -> Result<(), TrainError> {
+        if snapshot.shapes != self.shapes {
+            let strange = snapshot.shapes.iter().find(|shape| !self.shapes.contains(shape));
+            let expected = format!("one of the model's {} parameters", self.shapes.len());
+            let (name, found) =
+                strange.map_or_else(Default::default, |shape| (shape.name.clone(), format!("{:?}", shape.dims)));
+            return Err(CheckpointError::WrongTensor { name, expected, found }.into());
+        }
+        let Progress { step, epoch, .. } = snapshot.progress;
+        let steps = self.plan.steps_per_epoch();
+        let open = step.checked_sub(u64::from(epoch) * steps);
+        if snapshot.progress.ended.is_none() && open.is_none_or(|open| open > steps) {
+            let problem = format!("step {step} is not in the epoch after {epoch}, of {steps} steps");
+            return Err(CheckpointError::Malformed(problem).into());
+        }
+        self.parameters.set(&snapshot.weights)?;
+        self.optimizer.restore(step, snapshot.moments)?;
+        self.progress = snapshot.progress;
+        self.best_weights = snapshot.best_weights;
+        Ok(())
+    }
+
+    /// Runs to the end, or to where the observer stops it.
+    pub(crate) fn run(mut self, observer: &mut dyn Observer) -> Result<Outcome, TrainError> {
+        observer.started(&Started {
+            from_step: self.progress.step,
+            steps_total: self.steps_total(),
+            parameters: self.parameters.count(),
+            kernel_set: kernel_set(),
+        });
+        while !self.is_done() {
+            if let Flow::Halt = self.train_epoch(observer)? {
+                return self.stopped();
+            }
+            if let Flow::Halt = self.close_epoch(observer)? {
+                return self.stopped();
+            }
+        }
+        match self.finish(observer)? {
+            Flow::Go(trained) => Ok(Outcome::Finished(Box::new(trained))),
+            Flow::Halt => self.stopped(),
+        }
+    }
+
+    fn stopped(&self) -> Result<Outcome, TrainError> {
+        Ok(Outcome::Stopped(Box::new(self.snapshot()?)))
+    }
+
+    fn steps_total(&self) -> u64 {
+        self.plan.steps_per_epoch() * u64::from(self.spec.epochs)
+    }
+
+    /// Steps done in the open epoch. Only a closed last epoch may be short (`max_seconds`), so this is exact.
+    fn steps_in_epoch(&self) -> u64 {
+        self.progress.step - u64::from(self.progress.epoch) * self.plan.steps_per_epoch()
+    }
+
+    /// No epoch is open, and none will be.
+    fn is_done(&self) -> bool {
+        let open = self.progress.tally.samples > 0;
+        !open && (self.progress.ended.is_some() || self.progress.epoch >= self.spec.epochs)
+    }
+
+    /// A copy of all state.
+    fn snapshot(&self) -> Result<Snapshot, TrainError> {
+        Ok(Snapshot {
+            progress: self.progress.clone(),
+            shapes: Arc::clone(&self.shapes),
+            weights: self.parameters.copy()?,
+            moments: self.optimizer.moments().clone(),
+            best_weights: self.best_weights.clone(),
+            spec_hash: self.spec.hash(),
+            dataset_hash: self.data.hash().to_string(),
+            kernel_set: kernel_set().to_string(),
+        })
+    }
+
+    /// Trains the open epoch's remaining steps.
+    fn train_epoch(&mut self, observer: &mut dyn Observer) -> Result<Flow<()>, TrainError> {
+        if self.progress.ended.is_some() || self.steps_in_epoch() >= self.plan.steps_per_epoch() {
+            return Ok(Flow::Go(()));
+        }
+        let order = self.plan.order(self.progress.epoch);
+        let mut mark = observer.now_seconds();
+        while self.steps_in_epoch() < self.plan.steps_per_epoch() && self.progress.ended.is_none() {
+            let samples = self.plan.batch(&order, self.steps_in_epoch());
+            let Progress { step, epoch, .. } = self.progress;
+            let place = StepPlace { step, epoch, steps_total: self.steps_total() };
+            let batch = train_step(&mut self.shards, &mut self.optimizer, self.spec, self.data, samples, &place)?;
+            self.progress.step += 1;
+            self.progress.tally.add(&batch);
+            let now = observer.now_seconds();
+            self.progress.epoch_seconds += now - mark;
+            self.progress.train_seconds += now - mark;
+            mark = now;
+            self.check_time();
+            let fact = self.step_progress(&batch);
+            if observer.step(&fact) == Control::Stop {
+                return Ok(Flow::Halt);
+            }
+            if observer.wants_checkpoint(&fact) {
+                observer.checkpoint(self.snapshot()?);
+            }
+        }
+        Ok(Flow::Go(()))
+    }
+
+    /// Ends the training once it has taken `max_seconds`, unless this was its last step anyway.
+    fn check_time(&mut self) {
+        let over = self.spec.max_seconds.is_some_and(|limit| self.progress.train_seconds >= limit);
+        if over && self.progress.step < self.steps_total() {
+            self.progress.ended = Some(StopReason::MaxSeconds);
+        }
+    }
+
+    fn step_progress(&self, batch: &Tally) -> StepProgress {
+        let Progress { step, epoch, tally, .. } = &self.progress;
+        StepProgress {
+            epoch: epoch + 1,
+            step: *step,
+            steps_total: self.steps_total(),
+            samples: tally.samples,
+            batch_samples: batch.samples as usize,
+            loss: tally.loss(),
+            accuracy: tally.accuracy(),
+            batch_loss: batch.loss(),
+            learning_rate: self.optimizer.learning_rate(),
+        }
+    }
+
+    /// Evaluates after the epoch's last step, keeps the best model, and decides whether to go on.
+    fn close_epoch(&mut self, observer: &mut dyn Observer) -> Result<Flow<()>, TrainError> {
+        let Flow::Go(validation) = self.validate(observer)? else { return Ok(Flow::Halt) };
+        let progress = &mut self.progress;
+        let mut metrics = EpochMetrics {
+            epoch: progress.epoch + 1,
+            step: progress.step,
+            loss: progress.tally.loss(),
+            accuracy: progress.tally.accuracy(),
+            val_loss: validation.loss(),
+            val_accuracy: validation.accuracy(),
+            samples: progress.tally.samples,
+            train_seconds: progress.epoch_seconds,
+            is_best: false,
+        };
+        metrics.is_best = progress.best.is_none_or(|best| metrics.beats(&best));
+        if metrics.is_best {
+            progress.best = Some(metrics);
+            self.best_weights = Some(Arc::new(self.parameters.copy()?));
+        }
+        progress.epoch += 1;
+        progress.tally = Tally::default();
+        progress.epoch_seconds = 0.0;
+        progress.last = Some(metrics);
+        progress.ended = progress.ended.or_else(|| early_stop(self.spec, &metrics, progress.best.as_ref()));
+        let control = observer.epoch_finished(&metrics);
+        observer.checkpoint(self.snapshot()?);
+        Ok(if control == Control::Stop { Flow::Halt } else { Flow::Go(()) })
+    }
+}
+
+/// Whether an epoch's metrics end the training before its last epoch.
+fn early_stop(spec: &FitSpec, metrics: &EpochMetrics, best: Option<&EpochMetrics>) -> Option<StopReason> {
+    let waited = metrics.epoch - best.map_or(metrics.epoch, |best| best.epoch);
+    if metrics.epoch >= spec.epochs {
+        None
+    } else if spec.target_accuracy.is_some_and(|target| metrics.val_accuracy >= target) {
+        Some(StopReason::TargetAccuracy)
+    } else if spec.patience.is_some_and(|patience| waited >= patience) {
+        Some(StopReason::Patience)
+    } else {
+        None
+    }
+}
+
+/// Where in the training a step is: steps and epochs before it.
+struct StepPlace {
+    step: u64,
+    epoch: u32,
+    steps_total: u64,
+}
+
+/// One step: every shard forward and backward on its own, then one ordered reduction and update.
+fn train_step(
+    shards: &mut [Shard],
+    optimizer: &mut Optimizer,
+    spec: &FitSpec,
+    data: &Data,
+    samples: &[u32],
+    place: &StepPlace,
+) -> Result<Tally, TrainError> {
+    let count = shard_count(samples.len());
+    let shards = &mut shards[..count];
+    let tallies: Vec<_> = shards
+        .par_iter_mut()
+        .with_max_len(1)
+        .enumerate()
+        .map(|(index, shard)| {
+            let rows = shard_rows(samples.len(), count, index);
+            shard.train(data, &samples[rows.clone()], rows.start, samples.len(), place.step)
+        })
+        .collect();
+    let mut batch = Tally::default();
+    for tally in tallies {
+        batch.add(&tally?);
+    }
+    if !batch.loss_sum.is_finite() {
+        return Err(TrainError::NotFinite { step: place.step + 1, epoch: place.epoch + 1, loss: batch.loss() });
+    }
+    let rate = spec.schedule.learning_rate(spec.learning_rate, place.step, place.epoch, place.steps_total);
+    optimizer.set_learning_rate(rate);
+    let slots: Vec<_> = shards.iter().map(Shard::slots).collect();
+    let locked: Vec<Vec<_>> = slots.iter().map(|slots| slots.iter().filter_map(|slot| slot.lock()).collect()).collect();
+    let gradients: Vec<Vec<&[f32]>> =
+        locked.iter().map(|shard| shard.iter().map(|values| values.as_slice()).collect()).collect();
+    optimizer.update(&gradients)?;
+    Ok(batch)
+}

@@ -1,0 +1,72 @@
+//! One shard's worker: a model over the shared parameters, with a lane of its own.
+
+use std::sync::Arc;
+
+use candle_core::{Device, Result, Tensor};
+
+use crate::batches::{gather_images, gather_labels};
+use crate::data::{Data, Split};
+use crate::lane::{Lane, Slot};
+use crate::metrics::Tally;
+use crate::models::{Model, Task, build};
+use crate::ops::{SoftmaxCrossEntropy, tally};
+use crate::parameters::Parameters;
+use crate::spec::FitSpec;
+
+pub(super) struct Shard {
+    model: Model,
+    lane: Arc<Lane>,
+    slots: Vec<Slot>,
+}
+
+impl Shard {
+    pub(super) fn new(spec: &FitSpec, data: &Data, parameters: &Parameters) -> Result<Self> {
+        let lane = Lane::collecting(spec.seed);
+        let (height, width, classes) = (data.height(), data.width(), data.classes());
+        let task = Task { height, width, classes, dropout: spec.dropout };
+        let model = build(&spec.model, &task, &parameters.builder(), &lane)?;
+        let slots = lane.slots();
+        Ok(Shard { model, lane, slots })
+    }
+
+    /// The gradients of the last `train`, one slot per parameter in the order of names.
+    pub(super) fn slots(&self) -> &[Slot] {
+        &self.slots
+    }
+
+    /// Forward and backward over `samples`, which are rows `first_row..` of a batch of `batch` rows.
+    pub(super) fn train(
+        &mut self,
+        data: &Data,
+        samples: &[u32],
+        first_row: usize,
+        batch: usize,
+        step: u64,
+    ) -> Result<Tally> {
+        self.lane.move_to(step as u32, first_row as u32);
+        let labels = gather_labels(data.train(), samples);
+        let logits = self.model.forward_t(&images(data, data.train(), samples)?, true)?;
+        let tally = tally(&logits, &labels, &mut Vec::with_capacity(samples.len()))?;
+        let loss = SoftmaxCrossEntropy { labels, scale: 1.0 / batch as f32 }.of(&logits)?;
+        loss.backward()?;
+        Ok(tally)
+    }
+
+    /// Forward only, without dropout; appends each sample's answer.
+    pub(super) fn evaluate(
+        &mut self,
+        data: &Data,
+        split: &Split,
+        samples: &[u32],
+        answers: &mut Vec<u16>,
+    ) -> Result<Tally> {
+        let logits = self.model.forward_t(&images(data, split, samples)?, false)?;
+        tally(&logits, &gather_labels(split, samples), answers)
+    }
+}
+
+/// `[samples, height, width]`, 0 to 1.
+fn images(data: &Data, split: &Split, samples: &[u32]) -> Result<Tensor> {
+    let images = gather_images(split, data.pixels(), samples);
+    Tensor::from_vec(images, (samples.len(), data.height(), data.width()), &Device::Cpu)
+}

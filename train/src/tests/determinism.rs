@@ -1,0 +1,99 @@
+//! The same bits with any number of threads, on every run, whoever watches.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+
+use super::{Scripted, data, finished, meaning, small_data, small_specs, trained};
+use crate::{FitSpec, ModelSpec, Observer, Outcome, Silent, StepProgress, Threads, TrainError, fit};
+
+#[test]
+fn the_number_of_threads_changes_nothing() {
+    let data = small_data();
+    for spec in small_specs() {
+        let one = trained(&spec, &data, 1);
+        for threads in [2, 3, 8] {
+            assert_eq!(meaning(&one), meaning(&trained(&spec, &data, threads)), "{} on {threads}", spec.model.kind());
+        }
+    }
+}
+
+#[test]
+fn a_batch_of_many_shards_is_the_same_on_any_threads() {
+    let data = data(700, 200, 9, 9, 3);
+    let spec = FitSpec { epochs: 1, batch_size: 600, ..FitSpec::new(ModelSpec::Mlp { hidden: vec![20] }) };
+    assert_eq!(meaning(&trained(&spec, &data, 1)), meaning(&trained(&spec, &data, 5)));
+}
+
+#[test]
+fn an_observer_changes_nothing() {
+    let data = small_data();
+    for spec in small_specs() {
+        let mut observer = Scripted { snapshots_wanted: true, ..Scripted::default() };
+        let watched = finished(fit(&spec, &data, None, &Threads::new(2), &mut observer).unwrap());
+        assert_eq!(meaning(&watched), meaning(&trained(&spec, &data, 2)));
+    }
+}
+
+#[test]
+fn every_field_of_the_spec_that_should_matter_does() {
+    let data = small_data();
+    let base = FitSpec { epochs: 1, ..small_specs()[0].clone() };
+    let hash = |spec: &FitSpec| trained(spec, &data, 2).weights_sha256.clone();
+    let first = hash(&base);
+    for changed in [
+        FitSpec { seed: 12, ..base.clone() },
+        FitSpec { dropout: 0.3, ..base.clone() },
+        FitSpec { batch_size: 99, ..base.clone() },
+        FitSpec { learning_rate: 2e-3, ..base.clone() },
+        FitSpec { validation_fraction: 0.1, ..base.clone() },
+        FitSpec { optimizer: crate::OptimizerKind::AdamW { weight_decay: 0.1 }, ..base.clone() },
+        FitSpec { schedule: crate::Schedule::Cosine, ..base.clone() },
+    ] {
+        assert_ne!(changed.hash(), base.hash());
+        assert_ne!(hash(&changed), first, "{changed:?}");
+    }
+}
+
+#[test]
+fn threads_are_named_and_told_when_they_start() {
+    let started = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&started);
+    let on_start = Arc::new(move || {
+        assert!(std::thread::current().name().is_some_and(|name| name.starts_with("train-")));
+        counter.fetch_add(1, SeqCst);
+    });
+    let threads = Threads { count: 3, on_start: Some(on_start) };
+    fit(&small_specs()[0], &small_data(), None, &threads, &mut Silent).unwrap();
+    assert_eq!(started.load(SeqCst), 3);
+}
+
+#[test]
+fn a_panic_when_threads_start_does_not_matter() {
+    let threads = Threads { count: 2, on_start: Some(Arc::new(|| panic!("no permission"))) };
+    assert!(matches!(fit(&small_specs()[0], &small_data(), None, &threads, &mut Silent), Ok(Outcome::Finished(_))));
+}
+
+struct Panics;
+
+impl Observer for Panics {
+    fn wants_checkpoint(&mut self, step: &StepProgress) -> bool {
+        assert!(step.step < 2, "the observer broke at step {}", step.step);
+        false
+    }
+}
+
+#[test]
+fn a_panic_on_a_training_thread_is_an_error() {
+    match fit(&small_specs()[0], &small_data(), None, &Threads::new(2), &mut Panics) {
+        Err(TrainError::Panicked { message }) => assert!(message.contains("broke at step 2"), "{message}"),
+        _ => panic!("it should have failed"),
+    }
+}
+
+#[test]
+fn no_threads_are_an_error() {
+    for count in [0, 100_000] {
+        let outcome = fit(&small_specs()[0], &small_data(), None, &Threads::new(count), &mut Silent);
+        assert!(matches!(outcome, Err(TrainError::Threads { .. })));
+    }
+}

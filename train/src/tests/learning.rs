@@ -1,0 +1,73 @@
+//! The models learn: they overfit a few samples, tell new ones apart, and walk the losses they walked before.
+
+use super::{Scripted, data, finished, small_data, small_specs, trained};
+use crate::{FitSpec, ModelSpec, OptimizerKind, Threads, fit};
+
+fn losses(spec: &FitSpec) -> Vec<f64> {
+    let mut observer = Scripted::default();
+    finished(fit(spec, &small_data(), None, &Threads::new(2), &mut observer).unwrap());
+    observer.steps.iter().map(|step| step.batch_loss).collect()
+}
+
+#[test]
+fn every_model_overfits_a_few_samples() {
+    let data = data(24, 8, 12, 10, 4);
+    for spec in small_specs() {
+        let spec = FitSpec { epochs: 150, batch_size: 8, dropout: 0.0, learning_rate: 5e-3, ..spec };
+        let trained = trained(&spec, &data, 2);
+        assert_eq!(trained.last.accuracy, 1.0, "{}", spec.model.kind());
+        assert!(trained.last.loss < 0.02, "{} {}", spec.model.kind(), trained.last.loss);
+    }
+}
+
+#[test]
+fn every_model_and_optimizer_generalises_on_stripes() {
+    let data = data(600, 200, 12, 10, 4);
+    for spec in small_specs() {
+        for optimizer in [OptimizerKind::Adam, OptimizerKind::Sgd { momentum: 0.9 }] {
+            let learning_rate = if optimizer == OptimizerKind::Adam { 1e-2 } else { 5e-2 };
+            let spec = FitSpec { epochs: 12, batch_size: 32, learning_rate, optimizer, ..spec.clone() };
+            let accuracy = trained(&spec, &data, 2).test.accuracy;
+            assert!(accuracy > 0.9, "{} {optimizer:?} {accuracy}", spec.model.kind());
+        }
+    }
+}
+
+#[test]
+fn losses_are_those_of_the_day_they_were_written_down() {
+    // Kernels of other instruction sets round differently, hence the tolerance.
+    let found: Vec<Vec<f64>> = small_specs().iter().map(losses).collect();
+    for (found_losses, expected) in found.iter().zip(EXPECTED) {
+        assert_eq!(found_losses.len(), expected.len());
+        for (loss, expected) in found_losses.iter().zip(expected) {
+            assert!((loss - expected).abs() < 1e-4, "{found:.6?}");
+        }
+    }
+}
+
+/// Loss of each step of each of [`small_specs`].
+const EXPECTED: [[f64; 4]; 3] = [
+    [1.522155, 1.389064, 1.347251, 1.320845],
+    [1.415128, 1.400817, 1.377150, 1.359125],
+    [1.410696, 1.387765, 1.392354, 1.387173],
+];
+
+#[test]
+fn parameters_are_counted_as_in_the_reference_models() {
+    struct Count(usize);
+    impl crate::Observer for Count {
+        fn started(&mut self, started: &crate::Started) {
+            self.0 = started.parameters;
+        }
+        fn step(&mut self, _: &crate::StepProgress) -> crate::Control {
+            crate::Control::Stop
+        }
+    }
+    let data = data(8, 4, 28, 28, 10);
+    let keras = [(ModelSpec::mlp(), 118_282), (ModelSpec::cnn(), 225_034), (ModelSpec::lstm(), 98_186)];
+    for (model, expected) in keras {
+        let mut count = Count(0);
+        fit(&FitSpec::new(model), &data, None, &Threads::new(1), &mut count).unwrap();
+        assert_eq!(count.0, expected);
+    }
+}

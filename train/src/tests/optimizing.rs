@@ -1,0 +1,152 @@
+//! The optimizers against their formulas in double precision, schedules, and the reduction's order.
+
+use candle_core::{Device, Tensor, Var};
+use candle_nn::Optimizer as _;
+
+use super::noise;
+use crate::optimizer::{Config, Moments, Optimizer};
+use crate::{OptimizerKind, Schedule};
+
+const COUNT: usize = 2_500;
+
+fn variables() -> Vec<Var> {
+    let var = |name: &str, count: usize| Var::from_vec(noise(name, count), count, &Device::Cpu).unwrap();
+    vec![var("one", 3), var("two", COUNT - 3)]
+}
+
+fn weights(variables: &[Var]) -> Vec<f32> {
+    variables.iter().flat_map(|var| var.to_vec1::<f32>().unwrap()).collect()
+}
+
+fn optimizer(variables: &[Var], kind: OptimizerKind) -> Optimizer {
+    Optimizer::new(variables.to_vec(), Config { kind, learning_rate: 0.01 }).unwrap()
+}
+
+fn gradients(step: usize) -> Vec<f32> {
+    noise(&format!("gradients {step}"), COUNT)
+}
+
+/// Three updates by the book.
+fn expected(kind: OptimizerKind) -> Vec<f64> {
+    let mut weights: Vec<f64> = weights(&variables()).iter().map(|value| f64::from(*value)).collect();
+    let (mut first, mut second) = (vec![0.0; COUNT], vec![0.0; COUNT]);
+    for step in 1..=3 {
+        for (at, gradient) in gradients(step as usize).iter().map(|value| f64::from(*value)).enumerate() {
+            let mut adam = |decay: f64| {
+                first[at] = 0.9 * first[at] + 0.1 * gradient;
+                second[at] = 0.999 * second[at] + 0.001 * gradient * gradient;
+                let m = first[at] / (1.0 - 0.9_f64.powi(step));
+                let v: f64 = second[at] / (1.0 - 0.999_f64.powi(step));
+                weights[at] = weights[at] * (1.0 - 0.01 * decay) - 0.01 * m / (v.sqrt() + 1e-7);
+            };
+            match kind {
+                OptimizerKind::Adam => adam(0.0),
+                OptimizerKind::AdamW { weight_decay } => adam(weight_decay),
+                OptimizerKind::Sgd { momentum } => {
+                    first[at] = momentum * first[at] - 0.01 * gradient;
+                    weights[at] += first[at];
+                }
+            }
+        }
+    }
+    weights
+}
+
+const KINDS: [OptimizerKind; 3] =
+    [OptimizerKind::Adam, OptimizerKind::AdamW { weight_decay: 0.3 }, OptimizerKind::Sgd { momentum: 0.9 }];
+
+#[test]
+fn updates_follow_their_papers() {
+    for kind in KINDS {
+        let variables = variables();
+        let mut optimizer = optimizer(&variables, kind);
+        for step in 1..=3 {
+            let all = gradients(step);
+            optimizer.update(&[vec![&all[..3], &all[3..]]]).unwrap();
+        }
+        for (found, expected) in weights(&variables).iter().zip(expected(kind)) {
+            assert!((f64::from(*found) - expected).abs() < 2e-6, "{kind:?}: {found}, expected {expected}");
+        }
+    }
+}
+
+#[test]
+fn it_is_a_candle_optimizer() {
+    for kind in KINDS {
+        let (ours, candles) = (variables(), variables());
+        let all = gradients(1);
+        optimizer(&ours, kind).update(&[vec![&all[..3], &all[3..]]]).unwrap();
+        let of = |var: &Var, part: &[f32]| {
+            let factors = Tensor::from_slice(part, part.len(), &Device::Cpu).unwrap();
+            var.mul(&factors).unwrap().sum_all().unwrap()
+        };
+        let loss = of(&candles[0], &all[..3]).add(&of(&candles[1], &all[3..])).unwrap();
+        let mut second = optimizer(&candles, kind);
+        second.backward_step(&loss).unwrap();
+        assert_eq!(weights(&ours), weights(&candles));
+        second.set_learning_rate(0.5);
+        assert_eq!(second.learning_rate(), 0.5);
+    }
+}
+
+#[test]
+fn a_restored_optimizer_goes_on_as_the_first() {
+    for kind in KINDS {
+        let one = variables();
+        let mut undisturbed = optimizer(&one, kind);
+        let (first, second) = (gradients(1), gradients(2));
+        undisturbed.update(&[vec![&first[..3], &first[3..]]]).unwrap();
+        let other: Vec<Var> = one.iter().map(|var| Var::from_tensor(&var.copy().unwrap()).unwrap()).collect();
+        let mut restored = optimizer(&other, kind);
+        restored.restore(1, undisturbed.moments().clone()).unwrap();
+        undisturbed.update(&[vec![&second[..3], &second[3..]]]).unwrap();
+        restored.update(&[vec![&second[..3], &second[3..]]]).unwrap();
+        assert_eq!(weights(&one), weights(&other));
+        assert!(restored.restore(1, Moments::default()).is_err());
+    }
+}
+
+#[test]
+fn shards_are_summed_in_a_fixed_tree() {
+    // SGD at rate 1 from weight 0 shows the sum itself, negated.
+    for shards in 1..=16_usize {
+        let parts: Vec<Vec<f32>> = (0..shards).map(|shard| noise(&format!("shard {shard}"), COUNT)).collect();
+        fn tree(parts: &[Vec<f32>], at: usize) -> f32 {
+            match parts {
+                [one] => one[at],
+                _ => {
+                    let (left, right) = parts.split_at(parts.len().next_power_of_two() / 2);
+                    tree(left, at) + tree(right, at)
+                }
+            }
+        }
+        let var = Var::from_vec(vec![0.0_f32; COUNT], COUNT, &Device::Cpu).unwrap();
+        let config = Config { kind: OptimizerKind::Sgd { momentum: 0.0 }, learning_rate: 1.0 };
+        let mut optimizer = Optimizer::new(vec![var.clone()], config).unwrap();
+        optimizer.update(&parts.iter().map(|part| vec![part.as_slice()]).collect::<Vec<_>>()).unwrap();
+        for (at, found) in var.to_vec1::<f32>().unwrap().into_iter().enumerate() {
+            assert_eq!(-found, tree(&parts, at), "{shards} shards, number {at}");
+        }
+    }
+}
+
+#[test]
+fn gradients_that_do_not_fit_are_refused() {
+    let mut optimizer = optimizer(&variables(), OptimizerKind::Adam);
+    let all = gradients(1);
+    assert!(optimizer.update(&[]).is_err());
+    assert!(optimizer.update(&[vec![&all[..3]]]).is_err());
+    assert!(optimizer.update(&[vec![&all[..4], &all[4..]]]).is_err());
+}
+
+#[test]
+fn learning_rates_follow_their_schedule() {
+    let rate = |schedule: Schedule, step, epoch| schedule.learning_rate(0.1, step, epoch, 100);
+    assert_eq!(rate(Schedule::Constant, 70, 7), 0.1);
+    let steps = Schedule::Step { every: 2, factor: 0.5 };
+    let found: Vec<f64> = (0..5).map(|epoch| rate(steps, 0, epoch)).collect();
+    assert_eq!(found, [0.1, 0.1, 0.05, 0.05, 0.025]);
+    assert_eq!(rate(Schedule::Cosine, 0, 0), 0.1);
+    assert!((rate(Schedule::Cosine, 50, 5) - 0.05).abs() < 1e-12);
+    assert!(rate(Schedule::Cosine, 99, 9) > 0.0 && rate(Schedule::Cosine, 99, 9) < 1e-4);
+}

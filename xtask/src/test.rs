@@ -1,0 +1,90 @@
+//! `cargo xtask test`: every suite in order, each within its budget, and a summary whose last line counts them.
+
+use std::{
+    env,
+    path::Path,
+    process::ExitCode,
+    time::{Duration, Instant},
+};
+
+use anyhow::Context;
+use clap::builder::PossibleValuesParser;
+
+use self::{
+    report::{Outcome, Row},
+    suites::{SUITES, Suite},
+};
+use crate::runner::{self, Runner};
+
+mod report;
+mod suites;
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// Run this suite only; may be given several times
+    #[arg(long = "suite", value_name = "NAME", value_parser = PossibleValuesParser::new(SUITES.iter().map(|s| s.name)))]
+    suites: Vec<String>,
+    /// List the suites and run none
+    #[arg(long)]
+    list: bool,
+    /// Run nothing after the first failure
+    #[arg(long)]
+    fail_fast: bool,
+}
+
+/// Where suites run.
+struct Place<'a> {
+    root: &'a Path,
+    /// Elsewhere a suite that cannot start is skipped; here that is a failure, and missing tools are installed.
+    in_ci: bool,
+}
+
+pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let chosen: Vec<_> = SUITES.iter().filter(|suite| args.wants(suite)).collect();
+    if args.list {
+        print!("{}", report::list(&chosen));
+        return Ok(ExitCode::SUCCESS);
+    }
+    runner::pass_on_interrupts()?;
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask lies inside the checkout")?;
+    let place = Place { root, in_ci: env::var_os("CI").is_some_and(|ci| !ci.is_empty()) };
+    let mut rows: Vec<Row> = Vec::new();
+    for suite in chosen {
+        let failed = rows.iter().find(|row| matches!(row.outcome, Outcome::Failed { .. }));
+        let row = match failed {
+            Some(failed) if args.fail_fast => Row::of(suite, Outcome::skipped(format!("after {} failed", failed.name))),
+            _ => place.try_suite(suite),
+        };
+        rows.push(row);
+    }
+    print!("{}", report::summary(&rows, place.in_ci));
+    Ok(if report::is_good(&rows, place.in_ci) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+impl Args {
+    fn wants(&self, suite: &Suite) -> bool {
+        self.suites.is_empty() || self.suites.iter().any(|name| name == suite.name)
+    }
+}
+
+impl Place<'_> {
+    fn try_suite(&self, suite: &Suite) -> Row {
+        eprintln!("\n==> {}: {}", suite.name, suite.about);
+        let started = Instant::now();
+        let runner = Runner::new(self.root, suite.budget);
+        let outcome = match suite.tools.iter().try_for_each(|tool| tool.provide(&runner, self.in_ci)) {
+            Err(reason) => Outcome::skipped(reason),
+            Ok(()) => match (suite.run)(&runner) {
+                Ok(note) => Outcome::Passed { note },
+                Err(error) => Outcome::Failed { why: format!("{error:#}") },
+            },
+        };
+        Row { took: started.elapsed(), ..Row::of(suite, outcome) }
+    }
+}
+
+impl Row {
+    fn of(suite: &Suite, outcome: Outcome) -> Self {
+        Self { name: suite.name, budget: suite.budget, outcome, took: Duration::ZERO }
+    }
+}
