@@ -1,3 +1,109 @@
-//! (in progress)
+//! The command line: `kubeml serve` (the default), `train`, `config`.
+//!
+//! Exit codes: 0 good, 1 it went wrong, 2 wrong usage, 78 wrong configuration.
 
+use std::{path::PathBuf, process::ExitCode, sync::LazyLock};
+
+use clap::{Parser, Subcommand};
+use tracing_subscriber::{EnvFilter, fmt};
+
+use crate::config::{Config as Settled, Format, Problems, Sources, Telemetry, load};
+
+pub mod backend;
 pub mod config;
+pub mod display;
+pub mod remote;
+pub mod signals;
+pub mod table;
+pub mod train;
+
+static VERSION: LazyLock<String> =
+    LazyLock::new(|| format!("{} (kernels: {})", env!("CARGO_PKG_VERSION"), kubeml_train::kernel_set()));
+
+/// Trains neural networks as durable tasks: on this machine alone, or on a cluster.
+#[derive(Debug, Parser)]
+#[command(name = "kubeml", version = VERSION.as_str(), propagate_version = false)]
+pub struct Cli {
+    /// A configuration file; later ones win. Environment variables like KUBEML__HTTP__LISTEN win over files
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Vec<PathBuf>,
+
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Train models and show how they do; exits 0 only if all of them succeeded
+    Train(Box<train::Train>),
+    /// Show or check the configuration
+    #[command(subcommand)]
+    Config(config::Command),
+}
+
+impl Cli {
+    pub fn run(self) -> ExitCode {
+        let sources = Sources::from_process(&self.config);
+        let Some(command) = self.command else { return ExitCode::FAILURE };
+        match command {
+            Command::Train(train) => with_config(train.overrides(sources), |config| {
+                start_logging(&config.telemetry, "warn");
+                run_to_end(train.run(config))
+            }),
+            Command::Config(command) => match command.run(&sources) {
+                Ok(text) => {
+                    print!("{text}");
+                    ExitCode::SUCCESS
+                }
+                Err(problems) => misconfigured(&problems),
+            },
+        }
+    }
+}
+
+fn with_config(sources: Sources, run: impl FnOnce(Settled) -> ExitCode) -> ExitCode {
+    match load(&sources) {
+        Ok(config) => run(config),
+        Err(problems) => misconfigured(&problems),
+    }
+}
+
+fn misconfigured(problems: &Problems) -> ExitCode {
+    eprintln!("kubeml: {problems}");
+    ExitCode::from(Problems::EXIT_CODE)
+}
+
+fn run_to_end(work: impl Future<Output = anyhow::Result<ExitCode>>) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("kubeml").build();
+    let outcome = match &runtime {
+        Ok(runtime) => runtime.block_on(work),
+        Err(error) => Err(anyhow::anyhow!("cannot start the runtime: {error}")),
+    };
+    if let Ok(runtime) = runtime {
+        // Whatever still blocks must not keep the process.
+        runtime.shutdown_background();
+    }
+    outcome.unwrap_or_else(|error| {
+        eprintln!("kubeml: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+/// To stderr: for people on a terminal, as JSON otherwise. `quiet` is the level where the configuration has the default.
+fn start_logging(telemetry: &Telemetry, quiet: &str) {
+    let directives = if telemetry.log == "info" { quiet } else { &telemetry.log };
+    let filter = EnvFilter::try_new(directives).unwrap_or_else(|_| EnvFilter::new(quiet));
+    let terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    let human = match telemetry.format {
+        Format::Human => true,
+        Format::Json => false,
+        Format::Auto => terminal,
+    };
+    let logs = fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // An error means that logging has been started already.
+    let _ = if human {
+        logs.with_ansi(terminal && std::env::var_os("NO_COLOR").is_none()).try_init()
+    } else {
+        logs.json().try_init()
+    };
+}

@@ -1,2 +1,10 @@
-//! (in progress)
-fn main() {}
+//! `kubeml`: the whole platform in one binary.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use kubeml::cli::Cli;
+
+fn main() -> ExitCode {
+    Cli::parse().run()
+}

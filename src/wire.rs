@@ -1,1 +1,19 @@
-//! (in progress)
+//! What people and programs see as JSON: tasks, their bodies, their events. The only copy of these shapes.
+//!
+//! The domain's types change when the domain does; these only grow.
+
+mod body;
+mod event;
+mod view;
+
+pub use body::{BodyProblem, TaskBody, read_task_body};
+pub use event::{Body, Event};
+pub use view::{DatasetView, FailureView, MetricsView, ProgressView, SpecView, TaskView, wire_hyperparameters};
+
+use kubeml_actors::timestamp::Timestamp;
+
+/// RFC 3339, UTC.
+pub fn time(at: Timestamp) -> String {
+    let micros = i64::try_from(at.0).unwrap_or(i64::MAX);
+    jiff::Timestamp::from_microsecond(micros).map_or_else(|_| at.to_string(), |at| format!("{at:.3}"))
+}

@@ -184,7 +184,7 @@ impl Loader {
         let Waiting { ask, _permit } = waiting;
         match (ask, outcome) {
             (Ask::Load { terms, reply }, Err(LoadError::Absent(reason))) if terms.fallback => {
-                tracing::warn!(reason, "the built-in digits stand in");
+                tracing::debug!(reason, "the built-in digits stand in");
                 let terms = Terms { fallback: false, instead_of: Some(reason.clone()), ..terms };
                 let waiting = Waiting { ask: Ask::Load { terms, reply }, _permit };
                 self.serve(myself, state, FALLBACK_DATASET.to_owned(), waiting);

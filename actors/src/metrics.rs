@@ -101,19 +101,17 @@ impl Metrics {
     /// Never: names are distinct and well-formed, which the first test of any kind shows.
     pub fn new() -> Self {
         let register = Register(Registry::new());
+        let (counters, gauges) = (|n, h, l| register.counters(n, h, l), |n, h, l| register.gauges(n, h, l));
+        let (one, many) = (|n, h, b| register.histogram(n, h, b), |n, h, l, b| register.histograms(n, h, l, b));
         let metrics = Self {
-            actor_alive: register.gauges("kubeml_actor_alive", "Actors alive", &["actor"]),
-            actor_started: register.counters("kubeml_actor_started_total", "Actors started", &["actor"]),
-            actor_stopped: register.counters("kubeml_actor_stopped_total", "Actors ended", &["actor", "reason"]),
-            actor_restarts: register.counters("kubeml_actor_restarts_total", "Actors restarted", &["actor"]),
-            actor_mailbox_depth: register.gauges(
-                "kubeml_actor_mailbox_depth",
-                "Messages waiting or in work",
-                &["actor"],
-            ),
-            actor_message_wait: register.histograms(
+            actor_alive: gauges("kubeml_actor_alive", "Actors alive", &["actor"]),
+            actor_started: counters("kubeml_actor_started_total", "Actors started", &["actor"]),
+            actor_stopped: counters("kubeml_actor_stopped_total", "Actors ended", &["actor", "reason"]),
+            actor_restarts: counters("kubeml_actor_restarts_total", "Actors restarted", &["actor"]),
+            actor_mailbox_depth: gauges("kubeml_actor_mailbox_depth", "Messages waiting or in work", &["actor"]),
+            actor_message_wait: many(
                 "kubeml_actor_message_wait_seconds",
-                "Time from sending a message to its handling",
+                "From sending to handling",
                 &["actor"],
                 &FAST,
             ),
@@ -124,58 +122,37 @@ impl Metrics {
                 "Delay before the latest restart",
                 &["actor"],
             ),
-            tasks: register.gauges("kubeml_tasks", "Tasks by state", &["state"]),
-            task_transitions: register.counters(
-                "kubeml_task_transitions_total",
-                "State changes of tasks, made by this node",
-                &["from", "to"],
-            ),
-            task_queue_seconds: register.histogram(
-                "kubeml_task_queue_seconds",
-                "Time from submission to the first claim",
-                &SLOW,
-            ),
-            task_duration_seconds: register.histograms(
+            tasks: gauges("kubeml_tasks", "Tasks by state", &["state"]),
+            task_transitions: counters("kubeml_task_transitions_total", "Changes made by this node", &["from", "to"]),
+            task_queue_seconds: one("kubeml_task_queue_seconds", "From submission to the first claim", &SLOW),
+            task_duration_seconds: many(
                 "kubeml_task_duration_seconds",
-                "Time from the first start to the end",
+                "From the first start to the end",
                 &["model", "outcome"],
                 &SLOW,
             ),
-            task_retries: register.counters("kubeml_task_retries_total", "Attempts to be made again", &["cause"]),
-            fenced: register.counters("kubeml_fenced_total", "Writes of stale attempts refused", &["operation"]),
+            task_retries: counters("kubeml_task_retries_total", "Attempts to be made again", &["cause"]),
+            fenced: counters("kubeml_fenced_total", "Writes of stale attempts refused", &["operation"]),
             cas_conflicts: register.counter("kubeml_cas_conflicts_total", "Compare-and-sets decided again"),
-            trainer_slots: register.gauges("kubeml_trainer_slots", "Slots by what they do", &["state"]),
+            trainer_slots: gauges("kubeml_trainer_slots", "Slots by what they do", &["state"]),
             trainer_stalls: register.counter("kubeml_trainer_stalls_total", "Attempts ended for want of progress"),
-            train_samples: register.counters("kubeml_train_samples_total", "Samples trained", &["model"]),
+            train_samples: counters("kubeml_train_samples_total", "Samples trained", &["model"]),
             train_samples_per_second: register.floats(
                 "kubeml_train_samples_per_second",
                 "Training rate of the last finished epoch",
                 &["model"],
             ),
-            checkpoint_seconds: register.histograms(
-                "kubeml_checkpoint_seconds",
-                "Time to write or read a checkpoint",
-                &["op"],
-                &FAST,
-            ),
+            checkpoint_seconds: many("kubeml_checkpoint_seconds", "To write or read a checkpoint", &["op"], &FAST),
             checkpoint_bytes: register.float("kubeml_checkpoint_bytes", "Size of the newest checkpoint"),
             checkpoint_failures: register
                 .counter("kubeml_checkpoint_failures_total", "Checkpoints not written or lost"),
-            cache_requests: register.counters("kubeml_cache_requests_total", "Chunks asked of the cache", &["result"]),
-            cache_warm_seconds: register.histogram("kubeml_cache_warm_seconds", "Time to warm the cache", &FAST),
-            dataset_import_seconds: register.histogram(
-                "kubeml_dataset_import_seconds",
-                "Time to fetch and store a dataset",
-                &SLOW,
-            ),
-            dead_letters: register.counters(
-                "kubeml_dead_letters_total",
-                "What nobody could act on",
-                &["topic", "reason"],
-            ),
+            cache_requests: counters("kubeml_cache_requests_total", "Chunks asked of the cache", &["result"]),
+            cache_warm_seconds: one("kubeml_cache_warm_seconds", "To warm the cache", &FAST),
+            dataset_import_seconds: one("kubeml_dataset_import_seconds", "To fetch and store a dataset", &SLOW),
+            dead_letters: counters("kubeml_dead_letters_total", "What nobody could act on", &["topic", "reason"]),
             log_ring_entries: register.gauge("kubeml_log_ring_entries", "Facts kept in memory for subscribers"),
             subscriptions: register.gauge("kubeml_log_subscriptions", "Open subscriptions to facts"),
-            registry: register.0,
+            registry: register.0.clone(),
         };
         metrics.zero();
         metrics

@@ -173,7 +173,6 @@ pub fn transition(record: &TaskRecord, input: &Input, moment: &Moment) -> Result
         (Pending, Input::RequestCancel) => step.cancel(),
         (Running, Input::RequestCancel) if record.cancel_requested => Err(Refused::AlreadySo),
         (Running, Input::RequestCancel) => step.request_cancel(),
-
         (Pending | Running, Input::Announce) => Err(Refused::NotEnded),
         (Succeeded | Failed | Cancelled, Input::Announce) if record.announced => Err(Refused::AlreadySo),
         (Succeeded | Failed | Cancelled, Input::Announce) => step.announce(),

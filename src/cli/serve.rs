@@ -4,11 +4,9 @@ use std::{net::SocketAddr, process::ExitCode};
 
 use anyhow::Context as _;
 use clap::Args;
-use tokio::{
-    net::TcpListener,
-    signal::unix::{Signal, SignalKind, signal},
-};
+use tokio::net::TcpListener;
 
+use super::signals::Signals;
 use crate::{
     config::{Config, Sources},
     http::{self, Api, Phase},
@@ -61,25 +59,5 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
     tokio::select! {
         () = drained => Ok(ExitCode::SUCCESS),
         signal = signals.next() => Ok(ExitCode::from(128 + signal)),
-    }
-}
-
-/// The signals that end a process, by number.
-pub struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Signals {
-    pub fn listen() -> anyhow::Result<Self> {
-        let listen = |kind| signal(kind).context("cannot listen for signals");
-        Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
-    }
-
-    pub async fn next(&mut self) -> u8 {
-        tokio::select! {
-            _ = self.interrupt.recv() => 2,
-            _ = self.terminate.recv() => 15,
-        }
     }
 }

@@ -1,15 +1,16 @@
-//! What one shard owns while it runs: its gradients, its scratch memory, and where in the training it is.
+//! What one shard owns while it runs: its gradients, its tape, its scratch memory, and where in the training it is.
 //!
-//! Parameter gradients do not travel through candle's `GradStore` (which would zero, add and allocate for each): an op
-//! writes them into its [`Slot`] and tells candle there is nothing to add. With [`Lane::plain`] there are no slots,
-//! and ops return their gradients the ordinary way.
+//! The networks are chains, so a collecting lane walks their ops back itself: one gradient goes from op to op, and each
+//! op writes its parameters' gradients into its [`Slot`]s. candle's own walk would zero and add a tensor for every
+//! argument, and does so for tensors above 65,536 numbers on a process-wide pool of spinning, pinned threads that no
+//! priority of ours reaches. With [`Lane::plain`] the same ops run under candle's autograd, as any candle op.
 
 use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use candle_core::{Device, Result, Tensor};
+use candle_core::{CustomOp1, CustomOp3, Device, Result, Tensor};
 
 /// One shard's place. A model is built for one lane and runs on one thread at a time.
 pub struct Lane {
@@ -17,8 +18,13 @@ pub struct Lane {
     step: AtomicU32,
     first_row: AtomicU32,
     slots: Option<Mutex<BTreeMap<String, Slot>>>,
+    recording: AtomicBool,
+    tape: Mutex<Vec<Link>>,
     workspace: Workspace,
 }
+
+/// One op's way back: the gradient of its output to that of its input, where anyone wants it.
+type Link = Box<dyn FnOnce(&Tensor) -> Result<Option<Tensor>> + Send>;
 
 /// Where a parameter's gradient goes: into the lane, or back to candle.
 #[derive(Clone, Default)]
@@ -36,13 +42,75 @@ impl Lane {
     }
 
     fn with_slots(seed: u64, slots: Option<Mutex<BTreeMap<String, Slot>>>) -> Self {
-        Lane { seed, step: AtomicU32::new(0), first_row: AtomicU32::new(0), slots, workspace: Workspace::default() }
+        Lane {
+            seed,
+            step: AtomicU32::new(0),
+            first_row: AtomicU32::new(0),
+            slots,
+            recording: AtomicBool::new(false),
+            tape: Mutex::default(),
+            workspace: Workspace::default(),
+        }
     }
 
-    /// Moves to a step of the training and a first row within its batch: what dropout masks are keyed by.
-    pub fn move_to(&self, step: u32, first_row: u32) {
+    /// Moves to a step of the training and a first row within its batch (what dropout masks are keyed by), and starts
+    /// to record the way back.
+    pub fn begin(&self, step: u32, first_row: u32) {
         self.step.store(step, Relaxed);
         self.first_row.store(first_row, Relaxed);
+        self.recording.store(true, Relaxed);
+        self.tape().clear();
+    }
+
+    /// Walks back from a gradient of 1 of the last recorded op's output, and stops recording. A plain lane has nothing
+    /// to walk.
+    pub fn backward(&self, last: &Tensor) -> Result<()> {
+        self.recording.store(false, Relaxed);
+        let links = std::mem::take(&mut *self.tape());
+        let mut gradient = Some(last.ones_like()?);
+        for link in links.into_iter().rev() {
+            let Some(upstream) = gradient else { break };
+            gradient = link(&upstream)?;
+        }
+        Ok(())
+    }
+
+    /// Whether an op on `xs` must give it a gradient: not where `xs` is the image.
+    pub(crate) fn wants_gradient(&self, xs: &Tensor) -> bool {
+        if self.slots.is_some() { !self.tape().is_empty() } else { xs.track_op() }
+    }
+
+    /// Applies an op of one argument, recorded on the lane's tape or in candle's graph.
+    pub(crate) fn apply1(&self, xs: &Tensor, op: impl CustomOp1 + Send + Sync + 'static) -> Result<Tensor> {
+        if self.slots.is_none() {
+            return xs.apply_op1(op);
+        }
+        let out = xs.apply_op1_no_bwd(&op)?;
+        let (xs, result) = (xs.clone(), out.clone());
+        self.record(move |grad| op.bwd(&xs, &result, grad));
+        Ok(out)
+    }
+
+    /// As [`Lane::apply1`] for three arguments, of which the first is the chain and the others are parameters.
+    pub(crate) fn apply3(&self, arguments: [&Tensor; 3], op: impl CustomOp3 + Send + Sync + 'static) -> Result<Tensor> {
+        let [a, b, c] = arguments;
+        if self.slots.is_none() {
+            return a.apply_op3(b, c, op);
+        }
+        let out = a.apply_op3_no_bwd(b, c, &op)?;
+        let ([a, b, c], result) = (arguments.map(Tensor::clone), out.clone());
+        self.record(move |grad| Ok(op.bwd(&a, &b, &c, &result, grad)?.0));
+        Ok(out)
+    }
+
+    fn record(&self, link: impl FnOnce(&Tensor) -> Result<Option<Tensor>> + Send + 'static) {
+        if self.recording.load(Relaxed) {
+            self.tape().push(Box::new(link));
+        }
+    }
+
+    fn tape(&self) -> MutexGuard<'_, Vec<Link>> {
+        self.tape.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub fn seed(&self) -> u64 {

@@ -6,7 +6,7 @@
 //! somebody cancels. Every change of the record is held to the promises of `invariants`, and from every world some way
 //! without further faults must lead to an announced end. The same walk over classic mistakes shows that it would find
 //! them. The bounds are wider in CI, and as wide as `PROTOCOL_CHECK_BUDGET=crashes,steals,losses,damages,cancels` says:
-//! `2,1,1,1,1` takes a minute or two.
+//! `2,1,1,1,1` takes about a minute.
 
 mod attempt_inputs;
 mod carrying;

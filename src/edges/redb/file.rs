@@ -1,10 +1,11 @@
-//! One redb file: opened with a check of what it is, closed after an I/O error or a panic, opened again at the next use.
+//! One redb file: opened with a check of what it is, closed after an I/O error or a panic, opened again at the next
+//! use.
 
 use std::{
     any::Any,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{PoisonError, RwLock, RwLockReadGuard},
 };
 
 use kubeml_actors::ports::PortError;
@@ -43,13 +44,14 @@ pub(super) struct StoreFile {
     path: PathBuf,
     format: Format,
     /// Empty after an I/O error or a panic: redb refuses everything from then on until the file is opened again.
-    database: Mutex<Option<Arc<Database>>>,
+    /// Whoever uses it holds the lock for reading, and never twice.
+    database: RwLock<Option<Database>>,
 }
 
 impl StoreFile {
     pub(super) fn open(path: &Path, format: Format) -> Result<Self, PortError> {
-        let file = Self { path: path.to_owned(), format, database: Mutex::new(None) };
-        file.database()?;
+        let file = Self { path: path.to_owned(), format, database: RwLock::new(None) };
+        drop(file.opened()?);
         Ok(file)
     }
 
@@ -81,8 +83,9 @@ impl StoreFile {
 
     /// Runs redb, and closes the file when it cannot be used any more.
     fn using<T>(&self, work: impl FnOnce(&Database) -> Result<T, Fault>) -> Result<T, PortError> {
-        let database = self.database()?;
-        let (error, is_usable) = match catch_unwind(AssertUnwindSafe(move || work(&database))) {
+        let open = self.opened()?;
+        let database = open.as_ref().ok_or_else(|| PortError::Unavailable(format!("{} is closed", self.place())))?;
+        let (error, is_usable) = match catch_unwind(AssertUnwindSafe(|| work(database))) {
             Ok(Ok(done)) => return Ok(done),
             Ok(Err(fault)) => {
                 let is_lost = matches!(fault, Fault::Storage(StorageError::Io(_) | StorageError::PreviousIo));
@@ -90,28 +93,34 @@ impl StoreFile {
             }
             Err(panic) => (self.damaged(&panic_text(&*panic)), false),
         };
+        drop(open);
         if !is_usable {
             self.close();
         }
         Err(error)
     }
 
-    fn close(&self) {
-        let closed = self.database.lock().unwrap_or_else(PoisonError::into_inner).take();
-        // Its last user closes it, and not under the lock: closing writes once more, and may panic after a panic.
-        let _ = catch_unwind(AssertUnwindSafe(|| drop(closed)));
+    fn opened(&self) -> Result<RwLockReadGuard<'_, Option<Database>>, PortError> {
+        loop {
+            let open = self.database.read().unwrap_or_else(PoisonError::into_inner);
+            if open.is_some() {
+                return Ok(open);
+            }
+            drop(open);
+            let mut closed = self.database.write().unwrap_or_else(PoisonError::into_inner);
+            if closed.is_none() {
+                // redb checks a page when it reads it, and some of its checks panic.
+                let opened = catch_unwind(AssertUnwindSafe(|| self.open_database()));
+                *closed = Some(opened.unwrap_or_else(|panic| Err(self.damaged(&panic_text(&*panic))))?);
+            }
+        }
     }
 
-    fn database(&self) -> Result<Arc<Database>, PortError> {
-        let mut open = self.database.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(database) = &*open {
-            return Ok(database.clone());
-        }
-        // redb checks a page when it reads it, and some of its checks panic.
-        let opened = catch_unwind(AssertUnwindSafe(|| self.open_database()));
-        let database = Arc::new(opened.unwrap_or_else(|panic| Err(self.damaged(&panic_text(&*panic))))?);
-        *open = Some(database.clone());
-        Ok(database)
+    /// Waits for its other users.
+    fn close(&self) {
+        let mut open = self.database.write().unwrap_or_else(PoisonError::into_inner);
+        // Closing writes once more, and after a panic may panic.
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(open.take())));
     }
 
     fn open_database(&self) -> Result<Database, PortError> {

@@ -67,7 +67,10 @@ impl Snapshot<'_> {
         let (log, events) = (self.transaction.open_table(LOG)?, self.transaction.open_table(EVENTS)?);
         let mut entries = Vec::new();
         let mut last = after;
-        for row in log.range((Bound::Excluded(after), Bound::Unbounded))?.take(limit) {
+        for row in log.range((Bound::Excluded(after), Bound::Unbounded))? {
+            if entries.len() == limit {
+                break;
+            }
             let (position, fact) = row?;
             let (task, seq, _) = fact.value();
             last = position.value();

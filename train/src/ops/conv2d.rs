@@ -45,8 +45,13 @@ impl ConvBlock {
 
 impl Module for ConvBlock {
     fn forward(&self, xs: &Tensor) -> Result<Tensor> {
-        let op = ConvBlockOp { lane: Arc::clone(&self.lane), slots: self.slots.clone(), winners: Mutex::default() };
-        xs.apply_op3(&self.weight, &self.bias, op)
+        let op = ConvBlockOp {
+            lane: Arc::clone(&self.lane),
+            slots: self.slots.clone(),
+            gradient_of_x: self.lane.wants_gradient(xs),
+            winners: Mutex::default(),
+        };
+        self.lane.apply3([xs, &self.weight, &self.bias], op)
     }
 }
 
@@ -54,6 +59,7 @@ impl Module for ConvBlock {
 struct ConvBlockOp {
     lane: Arc<Lane>,
     slots: [Slot; 2],
+    gradient_of_x: bool,
     /// Which pixel of each pooling window won, `[batch, rows, columns, outputs]`. Written by forward.
     winners: Mutex<Vec<u8>>,
 }
@@ -159,14 +165,14 @@ impl CustomOp3 for ConvBlockOp {
             })
         })?;
         let of_bias = self.slots[1].write(bias.dims(), |out| column_sums(&pooled_gradient, out))?;
-        let mut of_x = if x.track_op() { vec![0.0; x.elem_count()] } else { Vec::new() };
+        let mut of_x = if self.gradient_of_x { vec![0.0; x.elem_count()] } else { Vec::new() };
         let transposed = read(weight, |weight| Ok(self.transposed(weight, &sizes)))?;
         let of_weight = read(x, |x| {
             self.slots[0].write(weight.dims(), |of_weight| {
                 self.images_backward(&sizes, x, &pooled_gradient, &transposed, of_weight, &mut of_x);
             })
         })?;
-        let of_x = x.track_op().then(|| Tensor::from_vec(of_x, x.dims(), &Device::Cpu)).transpose()?;
+        let of_x = self.gradient_of_x.then(|| Tensor::from_vec(of_x, x.dims(), &Device::Cpu)).transpose()?;
         Ok((of_x, of_weight, of_bias))
     }
 }

@@ -3,6 +3,7 @@
 use candle_core::{CpuStorage, CustomOp1, Device, Layout, Result, Shape, Tensor};
 
 use super::{ensure, floats, read};
+use crate::lane::Lane;
 use crate::metrics::Tally;
 use crate::simd::exp;
 
@@ -15,9 +16,9 @@ pub struct SoftmaxCrossEntropy {
 }
 
 impl SoftmaxCrossEntropy {
-    /// Applies the loss to logits `[rows, classes]`.
-    pub fn of(self, logits: &Tensor) -> Result<Tensor> {
-        logits.apply_op1(self)
+    /// Applies the loss to logits `[rows, classes]` of a network in this lane.
+    pub fn of(self, logits: &Tensor, lane: &Lane) -> Result<Tensor> {
+        lane.apply1(logits, self)
     }
 
     fn check(&self, rows: usize, classes: usize) -> Result<()> {

@@ -43,7 +43,7 @@ impl ModuleT for Dropout {
             return Ok(xs.clone());
         }
         let (rows, units) = xs.dims2()?;
-        xs.apply_op1(Masked { mask: self.mask(rows, units) })
+        self.lane.apply1(xs, Masked { mask: self.mask(rows, units) })
     }
 }
 

@@ -26,6 +26,7 @@ pub struct Linear {
     weight: Tensor,
     bias: Tensor,
     activation: Activation,
+    lane: Arc<Lane>,
     slots: [Slot; 2],
 }
 
@@ -43,6 +44,7 @@ impl Linear {
             weight: vb.get_with_hints((inputs, outputs), "weight", glorot)?,
             bias: vb.get_with_hints(outputs, "bias", Initialiser::Zeros)?,
             activation,
+            lane: Arc::clone(lane),
             slots: [slot("weight", inputs * outputs), slot("bias", outputs)],
         })
     }
@@ -50,8 +52,9 @@ impl Linear {
 
 impl Module for Linear {
     fn forward(&self, xs: &Tensor) -> Result<Tensor> {
-        let op = LinearOp { activation: self.activation, slots: self.slots.clone() };
-        xs.apply_op3(&self.weight, &self.bias, op)
+        let gradient_of_x = self.lane.wants_gradient(xs);
+        let op = LinearOp { activation: self.activation, slots: self.slots.clone(), gradient_of_x };
+        self.lane.apply3([xs, &self.weight, &self.bias], op)
     }
 }
 
@@ -59,6 +62,7 @@ impl Module for Linear {
 struct LinearOp {
     activation: Activation,
     slots: [Slot; 2],
+    gradient_of_x: bool,
 }
 
 impl CustomOp3 for LinearOp {
@@ -113,7 +117,7 @@ impl CustomOp3 for LinearOp {
             let left = Matrix::new(x, batch, inputs).t();
             self.slots[0].write(weight.dims(), |out| multiply(out, left, upstream))
         })?;
-        let of_x = if x.track_op() {
+        let of_x = if self.gradient_of_x {
             let mut values = vec![0.0; batch * inputs];
             read(weight, |weight| {
                 multiply(&mut values, upstream, Matrix::new(weight, inputs, outputs).t());

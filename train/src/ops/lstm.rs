@@ -16,6 +16,9 @@ use crate::matmul::{Matrix, multiply, multiply_add};
 use crate::parameters::{Initialiser, VarBuilder};
 use crate::simd::{multiversion, sigmoid, tanh};
 
+/// Numbers between the rows of the stacked kernels: rows a power of two apart share too few of the cache's sets.
+const PADDING: usize = 16;
+
 /// The last state `[batch, units]` of an LSTM over `[batch, steps, features]`. Gives its input no gradient: here it
 /// is the image.
 ///
@@ -48,7 +51,7 @@ impl ModuleT for Lstm {
     fn forward_t(&self, xs: &Tensor, train: bool) -> Result<Tensor> {
         let (batch, steps, features) = xs.dims3()?;
         let units = self.recurrent.dim(0)?;
-        ensure(!xs.track_op() && steps > 0 && features == self.kernel.dim(0)?, || {
+        ensure(!self.lane.wants_gradient(xs) && steps > 0 && features == self.kernel.dim(0)?, || {
             format!("an LSTM over {} features cannot take {:?}", self.kernel.dims()[0], xs.dims())
         })?;
         let op = LstmOp {
@@ -59,7 +62,7 @@ impl ModuleT for Lstm {
             record: train,
             recorded: Mutex::default(),
         };
-        self.kernel.apply_op3(&self.recurrent, &self.bias, op)
+        self.lane.apply3([&self.kernel, &self.recurrent, &self.bias], op)
     }
 }
 
@@ -110,9 +113,12 @@ impl CustomOp3 for LstmOp {
         let Sizes { batch, units, .. } = self.sizes;
         let kernel = floats(kernel, kernel_layout)?;
         let recurrent = floats(recurrent, recurrent_layout)?;
-        let mut stacked = self.lane.scratch(kernel.len() + recurrent.len());
-        stacked[..kernel.len()].copy_from_slice(kernel);
-        stacked[kernel.len()..].copy_from_slice(recurrent);
+        let wide = 4 * units;
+        let mut stacked = self.lane.scratch((self.sizes.features + units) * (wide + PADDING));
+        let rows = kernel.chunks_exact(wide).chain(recurrent.chunks_exact(wide));
+        for (to, from) in stacked.chunks_exact_mut(wide + PADDING).zip(rows) {
+            to[..wide].copy_from_slice(from);
+        }
         let state = read(&self.x, |x| Ok(self.forward(x, &stacked, floats(bias, bias_layout)?)))??;
         Ok((CpuStorage::F32(state), Shape::from((batch, units))))
     }
@@ -158,7 +164,7 @@ impl LstmOp {
         let mut gates = self.lane.scratch(kept * batch * wide);
         let mut cells = self.lane.scratch(kept * batch * units);
         let mut squashed = self.lane.scratch(kept * batch * units);
-        let kernels = Matrix::new(stacked, join, wide);
+        let kernels = Matrix::strided(stacked, join, wide, wide + PADDING, 1);
         let mut cell = vec![0.0; batch * units];
         let mut state = vec![0.0; batch * units];
         for step in 0..steps {
@@ -205,22 +211,24 @@ impl LstmOp {
 
 multiversion! {
     /// One step: activates `gates` `[rows, 4, units]`, moves `cell` on, and writes tanh of it and the new state.
+    ///
+    /// Several short loops instead of one: with more arrays in a loop the compiler gives up on vectorising it.
     fn step_forward(gates: &mut [f32], cell: &mut [f32], squashed: &mut [f32], state: &mut [f32], units: usize) {
         let rows = gates.chunks_exact_mut(4 * units).zip(cell.chunks_exact_mut(units));
         let outs = squashed.chunks_exact_mut(units).zip(state.chunks_exact_mut(units));
         for ((gates, cell), (squashed, state)) in rows.zip(outs) {
-            let (input, rest) = gates.split_at_mut(units);
-            let (forget, rest) = rest.split_at_mut(units);
-            let (candidate, output) = rest.split_at_mut(units);
-            for unit in 0..units {
-                let (i, f) = (sigmoid(input[unit]), sigmoid(forget[unit]));
-                let (g, o) = (tanh(candidate[unit]), sigmoid(output[unit]));
-                let next = f * cell[unit] + i * g;
-                let t = tanh(next);
-                (input[unit], forget[unit], candidate[unit], output[unit]) = (i, f, g, o);
-                cell[unit] = next;
-                squashed[unit] = t;
-                state[unit] = o * t;
+            let [input, forget, candidate, output] = four(gates, units);
+            each(input, sigmoid);
+            each(forget, sigmoid);
+            each(candidate, tanh);
+            each(output, sigmoid);
+            for (((cell, i), f), g) in cell.iter_mut().zip(input).zip(forget).zip(candidate) {
+                *cell = *f * *cell + *i * *g;
+            }
+            squashed.copy_from_slice(cell);
+            each(squashed, tanh);
+            for ((state, o), t) in state.iter_mut().zip(output).zip(squashed) {
+                *state = *o * *t;
             }
         }
     }
@@ -234,19 +242,39 @@ multiversion! {
         let rows = gates.chunks_exact_mut(4 * units).zip(of_cell.chunks_exact_mut(units));
         let known = cells.chunks_exact(units).zip(squashed.chunks_exact(units)).zip(of_state.chunks_exact(units));
         for ((gates, of_cell), ((cells, squashed), of_state)) in rows.zip(known) {
-            let (input, rest) = gates.split_at_mut(units);
-            let (forget, rest) = rest.split_at_mut(units);
-            let (candidate, output) = rest.split_at_mut(units);
-            for unit in 0..units {
-                let (i, f, g, o) = (input[unit], forget[unit], candidate[unit], output[unit]);
-                let (t, dh) = (squashed[unit], of_state[unit]);
-                let dc = of_cell[unit] + dh * o * (1.0 - t * t);
-                input[unit] = dc * g * i * (1.0 - i);
-                forget[unit] = dc * cells[unit] * f * (1.0 - f);
-                candidate[unit] = dc * i * (1.0 - g * g);
-                output[unit] = dh * t * o * (1.0 - o);
-                of_cell[unit] = dc * f;
+            let [input, forget, candidate, output] = four(gates, units);
+            for (((dc, o), t), dh) in of_cell.iter_mut().zip(&*output).zip(squashed).zip(of_state) {
+                *dc += dh * o * (1.0 - t * t);
+            }
+            for ((o, t), dh) in output.iter_mut().zip(squashed).zip(of_state) {
+                *o = dh * t * *o * (1.0 - *o);
+            }
+            for ((i, g), dc) in input.iter_mut().zip(candidate).zip(&*of_cell) {
+                let (gate, value) = (*i, *g);
+                *i = dc * value * gate * (1.0 - gate);
+                *g = dc * gate * (1.0 - value * value);
+            }
+            for ((f, dc), before) in forget.iter_mut().zip(of_cell).zip(cells) {
+                let (gate, gradient) = (*f, *dc);
+                *f = gradient * before * gate * (1.0 - gate);
+                *dc = gradient * gate;
             }
         }
+    }
+}
+
+/// A row's four gates.
+#[inline(always)]
+fn four(gates: &mut [f32], units: usize) -> [&mut [f32]; 4] {
+    let (input, rest) = gates.split_at_mut(units);
+    let (forget, rest) = rest.split_at_mut(units);
+    let (candidate, output) = rest.split_at_mut(units);
+    [input, forget, candidate, output]
+}
+
+#[inline(always)]
+fn each(values: &mut [f32], function: impl Fn(f32) -> f32) {
+    for value in values {
+        *value = function(*value);
     }
 }

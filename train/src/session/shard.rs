@@ -43,12 +43,12 @@ impl Shard {
         batch: usize,
         step: u64,
     ) -> Result<Tally> {
-        self.lane.move_to(step as u32, first_row as u32);
+        self.lane.begin(step as u32, first_row as u32);
         let labels = gather_labels(data.train(), samples);
         let logits = self.model.forward_t(&images(data, data.train(), samples)?, true)?;
         let tally = tally(&logits, &labels, &mut Vec::with_capacity(samples.len()))?;
-        let loss = SoftmaxCrossEntropy { labels, scale: 1.0 / batch as f32 }.of(&logits)?;
-        loss.backward()?;
+        let loss = SoftmaxCrossEntropy { labels, scale: 1.0 / batch as f32 }.of(&logits, &self.lane)?;
+        self.lane.backward(&loss)?;
         Ok(tally)
     }
 

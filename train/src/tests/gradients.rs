@@ -136,10 +136,10 @@ proptest! {
 
     #[test]
     fn softmax_cross_entropy(rows in 1..7usize, classes in 2..30usize) {
-        let logits = variable("logits", &[rows, classes]);
+        let (lane, logits) = (Lane::plain(0), variable("logits", &[rows, classes]));
         let labels: Vec<u8> = (0..rows).map(|row| (row * 5 % classes) as u8).collect();
         check(std::slice::from_ref(&logits), &|| {
-            SoftmaxCrossEntropy { labels: labels.clone(), scale: 1.0 / rows as f32 }.of(&logits)
+            SoftmaxCrossEntropy { labels: labels.clone(), scale: 1.0 / rows as f32 }.of(&logits, &lane)
         });
     }
 }
@@ -179,14 +179,15 @@ fn a_lane_collects_the_gradients_that_candle_would() {
         let parameters = Parameters::new(3);
         let task = Task { height: 14, width: 12, classes: 5, dropout: 0.3 };
         let x = variable("x", &[4, 14, 12]).as_detached_tensor();
-        let backward = |lane: &Arc<Lane>| {
+        let loss = |lane: &Arc<Lane>| {
             let net = build(&model, &task, &parameters.builder(), lane).unwrap();
+            lane.begin(2, 64);
             let logits = net.forward_t(&x, true).unwrap();
-            SoftmaxCrossEntropy { labels: vec![0, 1, 2, 4], scale: 0.25 }.of(&logits).unwrap().backward().unwrap()
+            SoftmaxCrossEntropy { labels: vec![0, 1, 2, 4], scale: 0.25 }.of(&logits, lane).unwrap()
         };
-        let grads = backward(&Lane::plain(3));
+        let grads = loss(&Lane::plain(3)).backward().unwrap();
         let lane = Lane::collecting(3);
-        backward(&lane);
+        lane.backward(&loss(&lane)).unwrap();
         let slots = lane.slots();
         assert_eq!(slots.len(), parameters.variables().len());
         for (slot, var) in slots.iter().zip(parameters.variables()) {

@@ -135,6 +135,8 @@ async fn a_damaged_fact_is_a_gap() -> Kept {
     let state = open_state(directory.path());
     let page = state.read_all(&Position::default(), 10).await?;
     assert_eq!((page.entries.len(), page.gap), (2, true));
+    let page = state.read_all(&Position::single(1), 1).await?;
+    assert_eq!((page.entries.len(), page.gap), (1, true));
     assert_eq!(state.read_task(task, None, 10).await?, [0, 2].map(|n| samples::fact(task, 1, n)));
     Ok(())
 }

@@ -1,0 +1,161 @@
+//! A fact as JSON: `{"task_id", "seq", "at", "attempt", "kind", …}`.
+
+use kubeml_actors::{
+    event::{EventKind, LogLevel, TaskEvent},
+    task::{EpochMetrics, Failure, Progress, TaskId, TaskResult},
+};
+use serde::{Deserialize, Serialize};
+
+use super::{time, view::FailureView};
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// `null` for lines that belong to no task, like the import of a dataset.
+    pub task_id: Option<TaskId>,
+    pub seq: u64,
+    pub at: String,
+    pub attempt: u32,
+    #[serde(flatten)]
+    pub body: Body,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Body {
+    Queued,
+    Claimed {
+        worker_id: String,
+    },
+    Resumed {
+        from_step: u64,
+    },
+    Progress {
+        epoch: u32,
+        epochs: u32,
+        step: u64,
+        steps: u64,
+        loss: f64,
+        accuracy: f64,
+        samples_per_second: f64,
+        eta_seconds: f64,
+    },
+    EpochFinished {
+        epoch: u32,
+        loss: f64,
+        accuracy: f64,
+        val_loss: f64,
+        val_accuracy: f64,
+        samples_per_second: f64,
+    },
+    CheckpointSaved {
+        step: u64,
+    },
+    Log {
+        level: String,
+        message: String,
+    },
+    AttemptFailed {
+        failure: FailureView,
+        charged: bool,
+    },
+    CancelRequested,
+    Succeeded(Box<Success>),
+    Failed {
+        failure: FailureView,
+    },
+    Cancelled,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Success {
+    pub loss: f64,
+    pub accuracy: f64,
+    pub val_loss: f64,
+    pub val_accuracy: f64,
+    pub test_loss: f64,
+    pub test_accuracy: f64,
+    pub best_test_accuracy: f64,
+    pub best_epoch: u32,
+    pub weights_sha256: String,
+    pub kernel_set: String,
+    pub stop_reason: String,
+    /// Test samples by true class (rows) and predicted class (columns).
+    pub confusion_matrix: Vec<Vec<u64>>,
+}
+
+impl Event {
+    pub fn new(fact: &TaskEvent) -> Self {
+        Self {
+            task_id: (fact.task != TaskId::NONE).then_some(fact.task),
+            seq: fact.seq.0,
+            at: time(fact.at),
+            attempt: if fact.task == TaskId::NONE { 0 } else { fact.seq.attempt() },
+            body: Body::new(&fact.kind),
+        }
+    }
+}
+
+impl Body {
+    fn new(kind: &EventKind) -> Self {
+        match kind {
+            EventKind::Queued => Self::Queued,
+            EventKind::Claimed { worker_id } => Self::Claimed { worker_id: worker_id.clone() },
+            EventKind::Resumed { from_step } => Self::Resumed { from_step: *from_step },
+            EventKind::Progress(progress) => Self::progress(progress),
+            EventKind::EpochFinished(metrics) => Self::epoch_finished(metrics),
+            EventKind::CheckpointSaved { step } => Self::CheckpointSaved { step: *step },
+            EventKind::Log { level, message } => {
+                let level = match level {
+                    LogLevel::Info => "info",
+                    LogLevel::Warn => "warn",
+                };
+                Self::Log { level: level.to_owned(), message: message.clone() }
+            }
+            EventKind::AttemptFailed { failure, charged } => {
+                Self::AttemptFailed { failure: FailureView::new(failure), charged: *charged }
+            }
+            EventKind::CancelRequested => Self::CancelRequested,
+            EventKind::Succeeded { result } => Self::Succeeded(Box::new(Success::new(result))),
+            EventKind::Failed { failure } => Self::failed(failure),
+            EventKind::Cancelled => Self::Cancelled,
+        }
+    }
+
+    fn progress(progress: &Progress) -> Self {
+        let Progress { epoch, epochs, step, steps, samples_per_second, eta_seconds, loss, accuracy } = *progress;
+        Self::Progress { epoch, epochs, step, steps, loss, accuracy, samples_per_second, eta_seconds }
+    }
+
+    fn epoch_finished(metrics: &EpochMetrics) -> Self {
+        let EpochMetrics { epoch, loss, accuracy, val_loss, val_accuracy, samples_per_second } = *metrics;
+        Self::EpochFinished { epoch, loss, accuracy, val_loss, val_accuracy, samples_per_second }
+    }
+
+    fn failed(failure: &Failure) -> Self {
+        Self::Failed { failure: FailureView::new(failure) }
+    }
+
+    pub fn is_terminal(&self) -> bool {
+        matches!(self, Self::Succeeded(_) | Self::Failed { .. } | Self::Cancelled)
+    }
+}
+
+impl Success {
+    fn new(result: &TaskResult) -> Self {
+        let last = &result.metrics.last;
+        Self {
+            loss: last.loss,
+            accuracy: last.accuracy,
+            val_loss: last.val_loss,
+            val_accuracy: last.val_accuracy,
+            test_loss: result.test_loss,
+            test_accuracy: result.test_accuracy,
+            best_test_accuracy: result.best_test_accuracy,
+            best_epoch: result.metrics.best.epoch,
+            weights_sha256: result.weights_sha256.clone(),
+            kernel_set: result.kernel_set.clone(),
+            stop_reason: result.stop_reason.as_str().to_owned(),
+            confusion_matrix: result.confusion.clone(),
+        }
+    }
+}
