@@ -277,10 +277,17 @@ impl Attempt {
                 self.teller.told(facts.len());
                 Ok(())
             }
-            Err(CommitError::Refused(Refused::NotNewer | Refused::AlreadySo)) => Ok(()),
+            Err(CommitError::Refused(Refused::NotNewer | Refused::AlreadySo)) => self.read_again().await,
             Err(CommitError::Refused(_) | CommitError::NoSuchTask(_)) => Err(Halt::Fenced),
             Err(CommitError::Port(error)) => Err(Halt::Ended(port_failure(&error))),
         }
+    }
+
+    /// What was to be written is so already: whoever looks next needs the record that says so.
+    async fn read_again(&mut self) -> Result<(), Halt> {
+        let read = self.context.ports.tasks.get(self.record.id).await;
+        self.record = read.map_err(|error| Halt::Ended(port_failure(&error)))?.ok_or(Halt::Fenced)?;
+        Ok(())
     }
 
     fn key(&self, kind: ArtifactKind, step: u64) -> ArtifactKey {

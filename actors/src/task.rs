@@ -17,8 +17,8 @@ use crate::{
 mod product;
 
 pub use product::{
-    ArtifactKey, ArtifactKind, ArtifactRef, Best, Checkpoint, DatasetUsed, EpochMetrics, Metrics, Progress, StopReason,
-    TaskResult,
+    ArtifactKey, ArtifactKind, ArtifactRef, Best, Checkpoint, DatasetUsed, EpochMetrics, Metrics, Progress, Reached,
+    StopReason, TaskResult,
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -208,6 +208,8 @@ pub struct TaskRecord {
     pub cancel_requested: bool,
 
     pub dataset: Option<DatasetUsed>,
+    /// The furthest that ever was in a checkpoint: only what lies beyond it is progress.
+    pub reached: Reached,
     /// Newest first, at most two.
     pub checkpoints: Vec<Checkpoint>,
     pub progress: Progress,
@@ -247,6 +249,7 @@ impl TaskRecord {
             not_before: None,
             cancel_requested: false,
             dataset: None,
+            reached: Reached::default(),
             checkpoints: Vec::new(),
             progress,
             metrics: Metrics::default(),

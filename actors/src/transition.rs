@@ -262,22 +262,26 @@ impl Step<'_> {
     }
 
     fn save_checkpoint(&self, new: &Checkpoint, epoch: Option<&EpochMetrics>, n: u64) -> Result<Next, Refused> {
-        let closes_epoch = epoch.is_some_and(|epoch| epoch.epoch > self.record.metrics.last.epoch);
-        let newest = self.record.resume_step();
-        if new.step() < newest || (new.step() == newest && !closes_epoch) {
+        let newest = self.record.newest_checkpoint();
+        if newest.is_some_and(|newest| new.reached() <= newest.reached()) {
             return Err(Refused::NotNewer);
         }
         let mut checkpoints = vec![*new];
-        checkpoints.extend(self.record.newest_checkpoint().copied());
+        checkpoints.extend(newest.copied());
+        let reached = self.record.reached;
         let attempt = self.record.attempt;
         let mut facts = vec![(Seq::new(attempt, n), EventKind::CheckpointSaved { step: new.step() })];
-        facts.extend(epoch.map(|epoch| (Seq::new(attempt, n + 1), EventKind::EpochFinished(*epoch))));
+        // An epoch that is trained again, since its checkpoint was lost, has been told.
+        let untold = epoch.filter(|epoch| epoch.epoch > reached.epochs);
+        facts.extend(untold.map(|epoch| (Seq::new(attempt, n + 1), EventKind::EpochFinished(*epoch))));
+        let further = new.reached() > reached;
         let record = TaskRecord {
             checkpoints,
             progress: new.progress,
             metrics: new.metrics,
-            no_progress: 0,
-            blocked_since: None,
+            reached: reached.max(new.reached()),
+            no_progress: if further { 0 } else { self.record.no_progress },
+            blocked_since: self.record.blocked_since.filter(|_| !further),
             ..self.record.clone()
         };
         self.next(record, facts)

@@ -134,7 +134,7 @@ impl From<Snapshot> for Checkpoint {
 }
 
 impl Checkpoint {
-    /// Reads what [`Snapshot::encode`] wrote. Whether it belongs to a spec and a dataset is checked by [`crate::fit`].
+    /// Reads what [`Snapshot::encode`] wrote. Whether it belongs to a spec and a dataset is checked by [`crate::fit()`].
     pub fn decode(bytes: &[u8]) -> Result<Self, CheckpointError> {
         let found = bytes.len();
         let (body, trailer) =

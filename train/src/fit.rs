@@ -91,7 +91,7 @@ pub struct Trained {
 
 /// Trains `spec` on `data`, from the start or from `resume`, and returns when it is done, stopped or failed.
 ///
-/// Blocks the calling thread; the work runs on `threads.count` threads of its own, which end with it.
+/// Blocks the calling thread; the work runs on `threads.count` threads of its own, which end after it.
 ///
 /// # Errors
 /// See [`TrainError`]; its `verdict` says whether to try again. A panic inside becomes [`TrainError::Panicked`].

@@ -1,6 +1,6 @@
 //! Deterministic training of small image classifiers on CPUs.
 //!
-//! [`fit`] is a pure function of ([`FitSpec`], [`Data`]): the weights it returns do not depend on the number of threads,
+//! [`fit()`] is a pure function of ([`FitSpec`], [`Data`]): the weights it returns do not depend on the number of threads,
 //! on crashes and resumes, or on who watches. It knows no clock, no network and no file; an [`Observer`] hears facts,
 //! may ask for a [`Snapshot`] at every batch boundary and may stop the run there. A snapshot's bytes read back by
 //! [`Checkpoint::decode`] resume the run bit for bit, metrics included.
@@ -32,6 +32,7 @@ mod matmul;
 mod pool;
 mod session;
 mod simd;
+mod size;
 
 pub use checkpoint::{Checkpoint, CheckpointError, Snapshot};
 pub use data::{Data, DataParts, Split};

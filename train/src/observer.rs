@@ -3,7 +3,7 @@
 use crate::checkpoint::Snapshot;
 use crate::metrics::EpochMetrics;
 
-/// Hears what happens in [`crate::fit`], on one of its threads, in order. Every method has a default.
+/// Hears what happens in [`crate::fit()`], on one of its threads, in order. Every method has a default.
 ///
 /// Nothing an observer answers changes the weights of a step; `Stop` only ends the run at that boundary.
 pub trait Observer: Send {

@@ -177,5 +177,9 @@ pub(crate) fn views<'a>(shapes: &[ParameterShape], bytes: &'a [u8], prefix: &str
 
 /// The values' bytes, little-endian.
 pub(crate) fn le_bytes(values: &[f32]) -> Vec<u8> {
-    values.iter().flat_map(|value| value.to_le_bytes()).collect()
+    let mut bytes = vec![0; values.len() * 4];
+    for (bytes, value) in bytes.chunks_exact_mut(4).zip(values) {
+        bytes.copy_from_slice(&value.to_le_bytes());
+    }
+    bytes
 }

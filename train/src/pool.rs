@@ -1,4 +1,4 @@
-//! The threads of one training: started by [`crate::fit`], named, ended with it.
+//! The threads of one training: started by [`crate::fit()`], named, ended with it.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 

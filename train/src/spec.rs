@@ -7,6 +7,7 @@ use std::fmt;
 use sha2::{Digest, Sha256};
 
 use crate::data::Data;
+use crate::size::{ACTIVATIONS_MAX, PARAMETERS_MAX, Size};
 
 /// Convolutions are 3 x 3 without padding, each followed by 2 x 2 max-pooling, as in the reference model.
 pub const KERNEL: usize = 3;
@@ -190,6 +191,9 @@ impl FitSpec {
             let message = format!("{fraction} of {samples} training samples leaves a side empty");
             found.add("validation_fraction", message);
         }
+        if found.0.is_empty() {
+            self.check_size(data, &mut found);
+        }
         found.0
     }
 
@@ -202,6 +206,18 @@ impl FitSpec {
     pub fn hash(&self) -> String {
         // Debug prints every field, and floats in the shortest form that reads back exactly.
         hex(&Sha256::digest(format!("kubeml-train spec 1 {self:?}").as_bytes()))
+    }
+
+    /// Only for a spec without other problems: its bounds keep the counts from overflowing.
+    fn check_size(&self, data: &Data, found: &mut Problems) {
+        let Size { parameters, activations } = Size::of(self, data);
+        if parameters > PARAMETERS_MAX {
+            found.add("model", format!("{parameters} parameters are more than {PARAMETERS_MAX}"));
+        }
+        if activations > ACTIVATIONS_MAX {
+            let problem = format!("a shard's {activations} activations are more than {ACTIVATIONS_MAX}; lower it");
+            found.add("batch_size", problem);
+        }
     }
 
     fn check_model(&self, found: &mut Problems) {

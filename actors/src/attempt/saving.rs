@@ -43,7 +43,9 @@ impl Attempt {
         let fence = self.fence;
         self.commit(Input::SaveCheckpoint { fence, checkpoint, finished_epoch: epoch, n }).await?;
         self.control.beat();
-        (self.progressed)();
+        if self.record.no_progress == 0 {
+            (self.progressed)();
+        }
         self.prune().await;
         let cost = started.elapsed();
         self.checkpoint_cost = Some(cost);

@@ -78,6 +78,17 @@ impl Checkpoint {
     pub fn step(&self) -> u64 {
         self.artifact.key.step
     }
+
+    pub fn reached(&self) -> Reached {
+        Reached { step: self.step(), epochs: self.metrics.last.epoch }
+    }
+}
+
+/// How far training came: its steps, then the epochs that were closed after them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Reached {
+    pub step: u64,
+    pub epochs: u32,
 }
 
 /// Which bytes the task trains on; set when its first attempt has them, and kept by every later one.

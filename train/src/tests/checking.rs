@@ -1,6 +1,7 @@
 //! What is refused, and how: specs, datasets, losses that are no numbers, and the verdict on every error.
 
 use super::{data, small_data, small_specs, split, trained};
+use crate::size::Size;
 use crate::{
     CheckpointError, Data, DataParts, FitSpec, ModelSpec, OptimizerKind, Schedule, Silent, Split, Threads, TrainError,
     Verdict, fit,
@@ -76,6 +77,19 @@ fn a_spec_that_does_not_fit_the_data_is_refused() {
     assert_eq!(cnn.problems_with(&data(4, 4, 9, 28, 3))[0].field, "model.channels");
     let held_out = FitSpec { validation_fraction: 0.01, ..FitSpec::new(ModelSpec::mlp()) };
     assert_eq!(held_out.problems_with(&data(4, 4, 9, 9, 3))[0].field, "validation_fraction");
+}
+
+#[test]
+fn a_network_that_would_take_the_machines_memory_is_refused() {
+    let data = data(4, 4, 300, 300, 3);
+    let wide = FitSpec::new(ModelSpec::Mlp { hidden: vec![4_096] });
+    assert_eq!(wide.problems_with(&data)[0].field, "model");
+    let long = FitSpec { batch_size: 8_192, ..FitSpec::new(ModelSpec::Lstm { units: 512, dense: 1 }) };
+    assert_eq!(long.problems_with(&data)[0].field, "batch_size");
+    let counted = |model| Size::of(&FitSpec::new(model), &super::data(4, 4, 28, 28, 10)).parameters;
+    assert_eq!(counted(ModelSpec::mlp()), 118_282);
+    assert_eq!(counted(ModelSpec::cnn()), 225_034);
+    assert_eq!(counted(ModelSpec::lstm()), 98_186);
 }
 
 #[test]

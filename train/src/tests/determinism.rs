@@ -1,7 +1,7 @@
 //! The same bits with any number of threads, on every run, whoever watches.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::time::Duration;
 
 use super::{Scripted, data, finished, meaning, small_data, small_specs, trained};
 use crate::{FitSpec, ModelSpec, Observer, Outcome, Silent, StepProgress, Threads, TrainError, fit};
@@ -56,15 +56,17 @@ fn every_field_of_the_spec_that_should_matter_does() {
 
 #[test]
 fn threads_are_named_and_told_when_they_start() {
-    let started = Arc::new(AtomicUsize::new(0));
-    let counter = Arc::clone(&started);
+    let (started, heard) = std::sync::mpsc::channel();
     let on_start = Arc::new(move || {
-        assert!(std::thread::current().name().is_some_and(|name| name.starts_with("train-")));
-        counter.fetch_add(1, SeqCst);
+        let name = std::thread::current().name().map(ToString::to_string);
+        started.send(name.unwrap_or_default()).expect("the test listens");
     });
     let threads = Threads { count: 3, on_start: Some(on_start) };
     fit(&small_specs()[0], &small_data(), None, &threads, &mut Silent).unwrap();
-    assert_eq!(started.load(SeqCst), 3);
+    // The last thread may start after the others have done all the work.
+    let mut names: Vec<_> = (0..3).map(|_| heard.recv_timeout(Duration::from_secs(30)).unwrap()).collect();
+    names.sort();
+    assert_eq!(names, ["train-0", "train-1", "train-2"]);
 }
 
 #[test]

@@ -104,7 +104,6 @@ started 1.000000s finished 5.000000s failure -, announced
 2/1       3.000000s Warn: the checkpoint of step 10 is lost: its hash differs
 2/2       3.000000s resumed from step 4
 2/3       3.000000s checkpoint of step 10 saved
-2/4       3.000000s epoch 1 finished
 2/failed  4.000000s attempt failed, drained: it went wrong, charged false
 3/0       4.000000s claimed by node-1/0
 3/1       4.000000s resumed from step 10
