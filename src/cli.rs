@@ -13,6 +13,7 @@ pub mod backend;
 pub mod config;
 pub mod display;
 pub mod remote;
+pub mod serve;
 pub mod signals;
 pub mod table;
 pub mod train;
@@ -34,6 +35,8 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run a node: HTTP API, task store, dataset store and trainers in this process (the default)
+    Serve(serve::Serve),
     /// Train models and show how they do; exits 0 only if all of them succeeded
     Train(Box<train::Train>),
     /// Show or check the configuration
@@ -44,8 +47,11 @@ enum Command {
 impl Cli {
     pub fn run(self) -> ExitCode {
         let sources = Sources::from_process(&self.config);
-        let Some(command) = self.command else { return ExitCode::FAILURE };
-        match command {
+        match self.command.unwrap_or(Command::Serve(serve::Serve::default())) {
+            Command::Serve(serve) => with_config(serve.overrides(sources), |config| {
+                start_logging(&config.telemetry, "info");
+                run_to_end(serve::run(config))
+            }),
             Command::Train(train) => with_config(train.overrides(sources), |config| {
                 start_logging(&config.telemetry, "warn");
                 run_to_end(train.run(config))

@@ -8,13 +8,14 @@ use kubeml_actors::{
     metrics::Metrics,
     ports::{ChunkCache, PortError, Ports},
     reconciler::SoleNode,
+    retention::Retention,
     task::Incarnation,
     transition::Limits,
     tree::{NotStarted, Tree},
 };
 
 use crate::{
-    config::{Bus, Cache, Config, Role, Store},
+    config::{self, Bus, Cache, Config, Role, Store},
     edges::{
         data_dir::{DataDir, DataDirError},
         files::FileArtifacts,
@@ -113,7 +114,15 @@ fn settings(config: &Config) -> Settings {
         heartbeat: config.tasks.heartbeat,
         checkpoint_interval_max: config.trainer.checkpoint_interval_max,
         stall_timeout: config.trainer.stall_timeout,
+        retention: Retention { tasks: kept_for(config.tasks.retention), events: kept_for(config.events.retention) },
         ring: config.events.ring,
         ..defaults
+    }
+}
+
+fn kept_for(retention: config::Retention) -> Option<Duration> {
+    match retention {
+        config::Retention::For(duration) => Some(duration),
+        config::Retention::Forever => None,
     }
 }

@@ -207,7 +207,6 @@ mod process {
     }
 
     #[test]
-    #[ignore = "until main carries the config command"]
     fn show_tells_each_values_origin_and_what_it_prints_is_a_config_file() {
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join("x.toml"), "[http]\n\nlisten = \"127.0.0.1:7000\"\n").unwrap();
@@ -225,7 +224,6 @@ mod process {
     }
 
     #[test]
-    #[ignore = "until main carries the config command"]
     fn check_names_its_sources_or_every_problem_and_exits_78() {
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join("x.toml"), "[http]\nlissten = 1\n").unwrap();

@@ -8,6 +8,7 @@ use crate::{
     metrics::Metrics,
     ports::{PortError, Ports},
     restart_policy::{Backoff, Intensity, chance},
+    retention::Retention,
     task::{FailureKind, Incarnation, TaskId, TaskRecord},
     transition::Limits,
 };
@@ -35,6 +36,7 @@ pub struct Settings {
     pub checkpoint_interval_max: Duration,
     /// An attempt without progress for this long is ended and its trainer replaced.
     pub stall_timeout: Duration,
+    pub retention: Retention,
     /// Facts kept in memory for subscribers.
     pub ring: usize,
     pub subscriptions_max: usize,
@@ -56,6 +58,7 @@ impl Default for Settings {
             heartbeat: Duration::from_millis(500),
             checkpoint_interval_max: Duration::from_secs(30),
             stall_timeout: Duration::from_secs(60),
+            retention: Retention::default(),
             ring: 4_096,
             subscriptions_max: 4_096,
             mailbox: 1_024,

@@ -143,7 +143,10 @@ impl Loader {
         state.in_flight.insert(name.clone(), vec![waiting]);
         let (context, myself) = (self.context.clone(), myself.clone());
         tokio::spawn(async move {
-            let outcome = flight::fly(&context, &name).await;
+            let flying = name.clone();
+            let flight = tokio::spawn(async move { flight::fly(&context, &flying).await });
+            let crashed = |error| LoadError::Unavailable(format!("loading {name} ended badly: {error}"));
+            let outcome = flight.await.map_err(crashed).flatten();
             // A failed cast means that the loader has died: its askers have been told by their dropped reply ports.
             let _ = myself.send_message(Mail::own(Msg::Landed { name, outcome }));
         });

@@ -40,6 +40,7 @@ pub mod tree;
 pub mod cache_warmer;
 pub mod dataset_loader;
 pub mod reconciler;
+pub mod retention;
 pub mod task_dispatcher;
 
 pub mod live;

@@ -63,6 +63,17 @@ impl Live {
         kept
     }
 
+    /// Begins again after `position`: before it the log has a hole, which only the store can tell of. `entries` are not
+    /// kept, but what they say of progress is.
+    pub fn skip_to(&self, position: &Position, entries: &[LogEntry]) {
+        let mut ring = self.lock();
+        entries.iter().for_each(|entry| ring.note_progress(entry));
+        ring.entries.clear();
+        ring.start = position.clone();
+        drop(ring);
+        self.newest.send_replace(position.clone());
+    }
+
     /// The entries after a position, or `None` when the ring does not reach back so far.
     pub fn after(&self, position: &Position, limit: usize) -> Option<Vec<LogEntry>> {
         let ring = self.lock();

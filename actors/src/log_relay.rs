@@ -15,7 +15,7 @@ use crate::{
     handle::{ASK_TIMEOUT, AskError, Handle, Mail},
     live::Live,
     metrics::ActorKind,
-    ports::Position,
+    ports::{LogPage, Position},
     subscription::{AllEvents, Feed, Source, TaskEvents},
     task::TaskId,
 };
@@ -114,13 +114,10 @@ impl Relay {
     }
 
     async fn read(&self, myself: ActorRef<Mail<Msg>>, state: &mut State) {
+        let head = self.context.ports.events.head().borrow().clone();
         let pause = match self.context.ports.events.read_all(&state.read, PAGE).await {
             Ok(page) => {
-                if let Some(last) = page.entries.last() {
-                    state.read = last.position.clone();
-                }
-                let kept = self.live.push(page.entries);
-                self.context.metrics.log_ring_entries.set(kept as i64);
+                self.take(state, page, head);
                 Duration::ZERO
             }
             // Subscriptions read the store themselves meanwhile, and hear the same.
@@ -132,13 +129,28 @@ impl Relay {
         state._wake = self.wake_after(myself, state.read.clone(), pause);
     }
 
+    /// `head` is from before the page was read: what it lacks up to there has been removed.
+    fn take(&self, state: &mut State, page: LogPage, head: Position) {
+        let last = page.entries.last().map(|entry| entry.position.clone());
+        let has_hole = page.gap || (last.is_none() && !state.read.covers(&head));
+        let kept = if has_hole {
+            state.read = last.unwrap_or(head);
+            self.live.skip_to(&state.read, &page.entries);
+            0
+        } else {
+            state.read = last.unwrap_or_else(|| state.read.clone());
+            self.live.push(page.entries)
+        };
+        self.context.metrics.log_ring_entries.set(kept as i64);
+    }
+
     /// Sends one `ReadDue` as soon as the log has more than `read`.
     fn wake_after(&self, myself: ActorRef<Mail<Msg>>, read: Position, pause: Duration) -> AbortOnDrop {
         let mut head = self.context.ports.events.head();
         AbortOnDrop(tokio::spawn(async move {
             sleep(pause).await;
             // An error means that the log is gone, and with it whatever there was to wake for.
-            if head.wait_for(|head| *head != read).await.is_ok() {
+            if head.wait_for(|head| !read.covers(head)).await.is_ok() {
                 let _ = myself.send_message(Mail::own(Msg::ReadDue));
             }
         }))

@@ -130,6 +130,12 @@ impl Position {
     pub fn counter(&self) -> u64 {
         self.0.first().copied().unwrap_or(0)
     }
+
+    /// Whether everything up to `other` lies before this position, or at it.
+    pub fn covers(&self, other: &Self) -> bool {
+        let counter = |partition| self.0.get(partition).copied().unwrap_or(0);
+        other.0.iter().enumerate().all(|(partition, other)| counter(partition) >= *other)
+    }
 }
 
 impl fmt::Display for Position {

@@ -1,7 +1,7 @@
 //! Finds what fell between: tasks whose owner is dead, ends that nobody announced.
 //!
-//! Hears: `ScanDue` from itself, at once when it starts and once a lease after that. Asks: nobody; scans the store.
-//! Tells: the bus, about tasks that are free again. Counts tasks by state on the way.
+//! Hears: `ScanDue` from itself, at once when it starts and once a lease after that; `RetentionDue`, once an hour.
+//! Asks: nobody; scans the store. Tells: the bus, about tasks that are free again. Counts tasks by state on the way.
 //! If it dies: nothing is lost; its successor scans at once.
 
 use std::{sync::Arc, time::Duration};
@@ -14,6 +14,7 @@ use crate::{
     handle::{Handle, Mail},
     metrics::ActorKind,
     ports::{Hint, PortError},
+    retention,
     task::{Incarnation, TaskRecord, TaskState},
     transition::{Input, Next},
 };
@@ -27,6 +28,7 @@ const SCAN_INTERVAL_MAX: Duration = Duration::from_secs(1);
 
 pub enum Msg {
     ScanDue,
+    RetentionDue,
 }
 
 /// Whether an owner is known to be dead. Safety never depends on the answer; a wrong one wastes work.
@@ -54,8 +56,10 @@ impl Actor for Scanner {
     type Arguments = ();
 
     async fn pre_start(&self, myself: ActorRef<Mail<Msg>>, (): ()) -> Result<(), ActorProcessingErr> {
-        // A failed cast means that the actor has ended.
-        let _ = myself.send_message(Mail::own(Msg::ScanDue));
+        for first in [Msg::ScanDue, Msg::RetentionDue] {
+            // A failed cast means that the actor has ended.
+            let _ = myself.send_message(Mail::own(first));
+        }
         Ok(())
     }
 
@@ -65,16 +69,34 @@ impl Actor for Scanner {
         mail: Mail<Msg>,
         (): &mut (),
     ) -> Result<(), ActorProcessingErr> {
-        let (Msg::ScanDue, _permit) = mail.open(ActorKind::Reconciler, &self.context.metrics);
-        if let Err(error) = self.scan().await {
-            tracing::warn!(%error, "cannot scan the task store");
+        let (message, _permit) = mail.open(ActorKind::Reconciler, &self.context.metrics);
+        match message {
+            Msg::ScanDue => self.scan_due(&myself).await,
+            Msg::RetentionDue => self.retention_due(myself),
         }
-        myself.send_after(self.context.settings.lease.min(SCAN_INTERVAL_MAX), || Mail::own(Msg::ScanDue));
         Ok(())
     }
 }
 
 impl Scanner {
+    async fn scan_due(&self, myself: &ActorRef<Mail<Msg>>) {
+        if let Err(error) = self.scan().await {
+            tracing::warn!(%error, "cannot scan the task store");
+        }
+        myself.send_after(self.context.settings.lease.min(SCAN_INTERVAL_MAX), || Mail::own(Msg::ScanDue));
+    }
+
+    /// Takes its time, so not in the mailbox.
+    fn retention_due(&self, myself: ActorRef<Mail<Msg>>) {
+        let context = self.context.clone();
+        tokio::spawn(async move {
+            if let Err(error) = retention::apply(&context).await {
+                tracing::warn!(%error, "old tasks and facts not removed yet");
+            }
+            myself.send_after(retention::INTERVAL, || Mail::own(Msg::RetentionDue));
+        });
+    }
+
     async fn scan(&self) -> Result<(), PortError> {
         let tasks = &self.context.ports.tasks;
         for (state, count) in tasks.counts().await? {

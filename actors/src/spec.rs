@@ -17,11 +17,19 @@ pub const DEFAULT_DATASET: &str = "mnist";
 pub const FALLBACK_DATASET: &str = "mnist-10k";
 
 pub const EPOCHS: RangeInclusive<u32> = 1..=10_000;
-pub const BATCH_SIZE: RangeInclusive<u32> = 1..=65_536;
+pub const BATCH_SIZE: RangeInclusive<u32> = 1..=8_192;
 /// Steps are counted over a whole task; also the seed's range in JSON, where integers are exact only up to 2^53.
 pub const SEED_MAX: u64 = (1 << 53) - 1;
+/// Units of a dense layer.
 pub const WIDTH: RangeInclusive<u32> = 1..=4_096;
+/// Channels of a convolution.
+pub const CHANNELS: RangeInclusive<u32> = 1..=512;
+/// Units of an LSTM.
+pub const UNITS: RangeInclusive<u32> = 1..=512;
+/// Hidden layers of an MLP.
 pub const LAYERS_MAX: usize = 8;
+/// Convolutions of a CNN.
+pub const BLOCKS_MAX: usize = 4;
 pub const NAME_LENGTH_MAX: usize = 200;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -316,21 +324,24 @@ impl Check {
         self.only_for(draft.dense.is_some(), "dense", model != ModelKind::Mlp, "model cnn or lstm");
         let dense = self.within("dense", draft.dense, &WIDTH, 128);
         match model {
-            ModelKind::Mlp => Architecture::Mlp { hidden: self.widths("hidden", draft.hidden.as_deref(), &[128, 128]) },
-            ModelKind::Cnn => {
-                Architecture::Cnn { channels: self.widths("channels", draft.channels.as_deref(), &[32, 64]), dense }
+            ModelKind::Mlp => {
+                let hidden = draft.hidden.as_deref().unwrap_or(&[128, 128]);
+                Architecture::Mlp { hidden: self.widths("hidden", hidden, LAYERS_MAX, &WIDTH) }
             }
-            ModelKind::Lstm => Architecture::Lstm { units: self.within("units", draft.units, &WIDTH, 128), dense },
+            ModelKind::Cnn => {
+                let channels = draft.channels.as_deref().unwrap_or(&[32, 64]);
+                Architecture::Cnn { channels: self.widths("channels", channels, BLOCKS_MAX, &CHANNELS), dense }
+            }
+            ModelKind::Lstm => Architecture::Lstm { units: self.within("units", draft.units, &UNITS, 128), dense },
         }
     }
 
-    fn widths(&mut self, field: &str, widths: Option<&[u32]>, default: &[u32]) -> Vec<u32> {
-        let widths = widths.unwrap_or(default);
-        if widths.is_empty() || widths.len() > LAYERS_MAX {
-            self.field(field, format!("{} layers are outside 1 to {LAYERS_MAX}", widths.len()));
+    fn widths(&mut self, field: &str, widths: &[u32], layers_max: usize, range: &RangeInclusive<u32>) -> Vec<u32> {
+        if widths.is_empty() || widths.len() > layers_max {
+            self.field(field, format!("{} layers are outside 1 to {layers_max}", widths.len()));
         }
         for (index, width) in widths.iter().enumerate() {
-            self.within(&format!("{field}/{index}"), Some(*width), &WIDTH, 1);
+            self.within(&format!("{field}/{index}"), Some(*width), range, 1);
         }
         widths.to_vec()
     }

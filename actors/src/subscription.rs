@@ -64,7 +64,7 @@ impl Source {
     /// Returns when there is more than `seen`: at once when the ring has it, a little later when only the store has.
     async fn grown(&mut self, seen: &Position) {
         // The log lives as long as the node: its channels do not close under a subscription.
-        let _ = self.head.wait_for(|head| head != seen).await;
+        let _ = self.head.wait_for(|head| !seen.covers(head)).await;
         let in_ring = |live: &Live| live.after(seen, 1).is_some_and(|newer| !newer.is_empty());
         let live = self.live.clone();
         let relayed = self.newest.wait_for(|_| in_ring(&live));
@@ -118,9 +118,10 @@ pub struct TaskEvents {
 }
 
 impl TaskEvents {
-    /// After `after`; `None` starts with the first fact.
+    /// After `after`; `None` starts with the first fact. After the terminal one there is nothing to wait for.
     pub fn new(source: Source, task: TaskId, after: Option<Seq>) -> Self {
-        Self { source, task, cursor: after, checked: None, ended: false }
+        let ended = after.is_some_and(|after| after == Seq::terminal(after.attempt()));
+        Self { source, task, cursor: after, checked: None, ended }
     }
 
     /// Waits for the next facts; `None` after the terminal one. Cancelling the future loses nothing.

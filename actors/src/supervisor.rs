@@ -14,7 +14,7 @@ use crate::{
     handle::{Handle, Mail},
     metrics::ActorKind,
     restart_policy::{Decision, Failures, chance},
-    trainer_pool::stop_reason,
+    trainer::stop_reason,
 };
 
 #[cfg(test)]

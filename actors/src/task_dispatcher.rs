@@ -130,7 +130,14 @@ impl Actor for Dispatcher {
             let _permit = permit;
             match message {
                 Msg::Submit { submission, reply } => answer(reply, desk.submit(*submission).await),
-                Msg::Cancel { id, reply } => answer(reply, desk.cancel(id).await),
+                Msg::Cancel { id, reply } => {
+                    let outcome = desk.cancel(id).await;
+                    let cancelled = outcome.as_ref().ok().cloned();
+                    answer(reply, outcome);
+                    if let Some(record) = cancelled {
+                        desk.carry_out_cancel(&record).await;
+                    }
+                }
                 Msg::Get { id, reply } => answer(reply, desk.get(id).await),
                 Msg::List { filter, after, limit, reply } => answer(reply, desk.list(&filter, after, limit).await),
             }
@@ -189,10 +196,7 @@ impl Desk {
 
     async fn cancel(&self, id: TaskId) -> Result<TaskRecord, DispatchError> {
         match self.context.committer.commit(id, &Input::RequestCancel).await {
-            Ok(next) => {
-                self.carry_out_cancel(&next.record).await;
-                Ok(next.record)
-            }
+            Ok(next) => Ok(next.record),
             Err(CommitError::Refused(Refused::AlreadySo)) => self.get(id).await,
             Err(CommitError::Refused(_)) => Err(DispatchError::Ended(id, self.get(id).await?.state)),
             Err(CommitError::NoSuchTask(id)) => Err(DispatchError::NoSuchTask(id)),
@@ -200,6 +204,7 @@ impl Desk {
         }
     }
 
+    /// What follows from a cancellation; nobody waits for it, as the log may be away.
     async fn carry_out_cancel(&self, record: &TaskRecord) {
         if record.state.is_terminal() {
             if let Err(error) = self.context.committer.announce(record).await {

@@ -37,6 +37,21 @@ pub struct Order {
     pub control: Arc<Control>,
 }
 
+/// What a trainer ends with. ractor hands a panic on as bare text: by this type an error is told from one.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", .0.message)]
+pub struct Broken(pub Failure);
+
+const PANICKED: &str = "the attempt panicked";
+
+/// Why an actor failed, as a label.
+pub fn stop_reason(error: &ActorProcessingErr) -> &'static str {
+    match error.downcast_ref::<Broken>() {
+        Some(Broken(failure)) if !failure.message.starts_with(PANICKED) => "error",
+        Some(_) | None => "panic",
+    }
+}
+
 pub struct Trainer {
     pub slot: usize,
     pub context: Arc<Context>,
@@ -119,7 +134,7 @@ impl Trainer {
 
     fn ended(&self, state: &mut State, fence: Fence, outcome: Result<(), Failure>) -> Result<(), ActorProcessingErr> {
         state.running = None;
-        outcome.map_err(|failure| failure.message)?;
+        outcome.map_err(Broken)?;
         // A failed cast means that the pool has died, and this trainer is about to.
         let _ = self.pool.send_message(Mail::own(trainer_pool::Msg::AttemptEnded { slot: self.slot, fence }));
         Ok(())
@@ -131,7 +146,7 @@ fn describe(error: JoinError) -> String {
         Ok(panic) => {
             let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
             let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
-            format!("the attempt panicked: {}", text.unwrap_or_default())
+            format!("{PANICKED}: {}", text.unwrap_or_default())
         }
         Err(_) => "the attempt was aborted".to_owned(),
     }

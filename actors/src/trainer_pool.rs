@@ -5,7 +5,7 @@
 //! If it dies: its trainers die with it, and its successor releases their tasks (the search for orphans) and runs them.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -24,7 +24,7 @@ use crate::{
     handle::{ASK_TIMEOUT, AskError, Handle, Mail},
     metrics::ActorKind,
     task::{Failure, Fence, TaskId, TaskRecord},
-    trainer::Order,
+    trainer::{Order, stop_reason},
 };
 
 mod claiming;
@@ -33,7 +33,6 @@ mod slots;
 mod tests;
 
 use claiming::Claimed;
-pub(crate) use slots::stop_reason;
 use slots::{Held, Slot};
 
 pub type TrainerPool = Handle<Msg>;
@@ -61,7 +60,7 @@ pub enum Msg {
     ScanDue,
     Claimed {
         slot: usize,
-        outcome: Option<Claimed>,
+        outcome: Option<Box<Claimed>>,
     },
     Progressed {
         slot: usize,
@@ -78,6 +77,9 @@ pub enum Msg {
     OrphanCheckDue,
     RunningRead {
         records: Vec<TaskRecord>,
+    },
+    Released {
+        fence: Fence,
     },
     Cancel {
         task: TaskId,
@@ -103,6 +105,8 @@ pub struct State {
     claiming: Option<Uuid>,
     /// More work may have come while a claim was under way.
     look_again: bool,
+    /// What is being given back.
+    releasing: HashSet<Fence>,
     draining: Option<Vec<RpcReplyPort<()>>>,
     /// A `Hinted` is in the mailbox: further hints say nothing new.
     hinted: Arc<AtomicBool>,
@@ -116,11 +120,14 @@ impl Actor for Pool {
 
     async fn pre_start(&self, myself: ActorRef<Mail<Msg>>, (): ()) -> Result<State, ActorProcessingErr> {
         let hinted = Arc::new(AtomicBool::new(false));
+        // A predecessor's trainers have died with it.
+        self.context.metrics.actor_alive.with_label_values(&[ActorKind::Trainer.as_str()]).set(0);
         Ok(State {
             slots: (0..self.context.settings.slots).map(|_| Slot::default()).collect(),
             trainers: HashMap::new(),
             claiming: None,
             look_again: false,
+            releasing: HashSet::new(),
             draining: None,
             _hints: self.listen(myself, hinted.clone()),
             hinted,
@@ -157,7 +164,11 @@ impl Actor for Pool {
             Msg::RestartDue { slot } => self.restart_due(&myself, state, slot).await,
             Msg::StallCheckDue => self.stall_check_due(&myself, state),
             Msg::OrphanCheckDue => self.orphan_check_due(myself),
-            Msg::RunningRead { records } => self.release_orphans(state, records),
+            Msg::RunningRead { records } => self.release_orphans(&myself, state, records),
+            Msg::Released { fence } => {
+                state.releasing.remove(&fence);
+                self.drained(state);
+            }
             Msg::Cancel { task } => self.cancel(state, task),
             Msg::CrashTrainer { slot, reply } => {
                 // Who asked may have stopped waiting.
@@ -176,7 +187,7 @@ impl Actor for Pool {
     ) -> Result<(), ActorProcessingErr> {
         match event {
             SupervisionEvent::ActorFailed(cell, error) => {
-                self.trainer_down(&myself, state, cell.get_id(), slots::stop_reason(&error), error.to_string());
+                self.trainer_down(&myself, state, cell.get_id(), stop_reason(&error), error.to_string());
             }
             SupervisionEvent::ActorTerminated(cell, _, reason) => {
                 let reason = reason.unwrap_or_else(|| "stopped".to_owned());
@@ -234,19 +245,20 @@ impl Pool {
         let busy = state.slots.iter().filter_map(Slot::suspect).collect();
         let (context, myself) = (self.context.clone(), myself.clone());
         tokio::spawn(async move {
-            let outcome = claiming::claim(&context, slot, nonce, busy).await;
+            let claiming = async move { claiming::claim(&context, slot, nonce, busy).await };
+            let outcome = slots::unless_it_panics(claiming).await.flatten().map(Box::new);
             // A failed cast means that the pool has died: its successor finds the task as an orphan.
             let _ = myself.send_message(Mail::own(Msg::Claimed { slot, outcome }));
         });
     }
 
-    fn claimed(&self, myself: &ActorRef<Mail<Msg>>, state: &mut State, slot: usize, outcome: Option<Claimed>) {
+    fn claimed(&self, myself: &ActorRef<Mail<Msg>>, state: &mut State, slot: usize, outcome: Option<Box<Claimed>>) {
         state.claiming = None;
         let found = outcome.is_some();
         if let Some(claimed) = outcome
             && let Err(claimed) = self.hand_over(state, slot, claimed)
         {
-            slots::release(&self.context, claimed, Failure::drained());
+            self.release(myself, state, *claimed, Failure::drained());
         }
         self.note_slots(state);
         if found || state.look_again {
@@ -256,7 +268,7 @@ impl Pool {
     }
 
     /// Gives a claimed task to its slot's trainer; or gives it back, if there is none any more.
-    fn hand_over(&self, state: &mut State, slot: usize, claimed: Claimed) -> Result<(), Claimed> {
+    fn hand_over(&self, state: &mut State, slot: usize, claimed: Box<Claimed>) -> Result<(), Box<Claimed>> {
         let free = &mut state.slots[slot];
         let (Some(trainer), None, None) = (&free.trainer, &free.held, &state.draining) else { return Err(claimed) };
         let held = Held::new(&claimed);
@@ -303,7 +315,8 @@ impl Pool {
 
     /// Tells who waits for the drain when nothing is held any more.
     fn drained(&self, state: &mut State) {
-        let empty = state.claiming.is_none() && state.slots.iter().all(|slot| slot.held.is_none());
+        let at_rest = state.claiming.is_none() && state.releasing.is_empty();
+        let empty = at_rest && state.slots.iter().all(|slot| slot.held.is_none());
         if let (true, Some(waiting)) = (empty, &mut state.draining) {
             for reply in waiting.drain(..) {
                 // Who asked may have stopped waiting.
@@ -335,22 +348,24 @@ impl Pool {
     fn orphan_check_due(&self, myself: ActorRef<Mail<Msg>>) {
         let context = self.context.clone();
         tokio::spawn(async move {
-            let records = claiming::running_here(&context).await;
+            let lease = context.settings.lease;
+            let reading = async move { claiming::running_here(&context).await };
+            let records = slots::unless_it_panics(reading).await.unwrap_or_default();
             // Failed casts mean that the pool has died.
             let _ = myself.send_message(Mail::own(Msg::RunningRead { records }));
-            myself.send_after(context.settings.lease, || Mail::own(Msg::OrphanCheckDue));
+            myself.send_after(lease, || Mail::own(Msg::OrphanCheckDue));
         });
     }
 
     /// Releases what this incarnation owns and no slot runs or is about to. What is held is looked up after the read, so
     /// a task claimed meanwhile is not taken for an orphan.
-    fn release_orphans(&self, state: &State, records: Vec<TaskRecord>) {
+    fn release_orphans(&self, myself: &ActorRef<Mail<Msg>>, state: &mut State, records: Vec<TaskRecord>) {
         for record in records {
             let Some(fence) = record.fence() else { continue };
-            let held = state.claiming == Some(fence.nonce) || state.slots.iter().any(|slot| slot.holds(fence));
-            if !held {
+            let in_work = state.claiming == Some(fence.nonce) || state.releasing.contains(&fence);
+            if !in_work && !state.slots.iter().any(|slot| slot.holds(fence)) {
                 let failure = Failure::crashed("its trainer pool was restarted");
-                slots::release(&self.context, Claimed { record, fence }, failure);
+                self.release(myself, state, Claimed { record, fence }, failure);
             }
         }
     }

@@ -5,6 +5,7 @@
 mod actors {
     mod crashes;
     mod restarts;
+    mod retention;
     mod shutdown;
     mod tasks;
 }

@@ -7,7 +7,7 @@ use kubeml_actors::{spec::SpecDraft, subscription::TaskEvents, task::TaskId};
 
 use super::remote::{Remote, RemoteEvents};
 use crate::{
-    config::Config,
+    config::{Config, Role},
     edges::data_dir::{DataDir, DataDirError},
     node::{Node, StartError},
     wire::{Event, TaskBody, TaskView, read_task_body},
@@ -32,6 +32,9 @@ impl Backend {
         }
         if detach {
             bail!("--detach needs a server: start one with `kubeml serve`, or name one with --server URL");
+        }
+        if !(config.node.has(Role::Api) && config.node.has(Role::Trainer)) {
+            bail!("a node in this process needs the roles api and trainer; see [node] roles, or use --server URL");
         }
         match Node::start(config).await {
             Ok(node) => Ok(Self::Local(Box::new(node))),

@@ -23,6 +23,7 @@ enum Model {
 }
 
 #[derive(Debug, Args)]
+#[command(allow_negative_numbers = true)]
 pub struct Train {
     /// What to train
     #[arg(value_enum, default_value = "all")]
@@ -84,7 +85,13 @@ impl Train {
     }
 
     pub async fn run(&self, config: Config) -> anyhow::Result<ExitCode> {
-        let drafts = self.drafts()?;
+        let drafts = match self.drafts() {
+            Ok(drafts) => drafts,
+            Err(problems) => {
+                eprintln!("kubeml: {problems}");
+                return Ok(ExitCode::from(2));
+            }
+        };
         let mut signals = Signals::listen()?;
         let backend = Backend::open(&config, self.server.as_deref(), self.detach).await?;
         let mut tasks = Vec::new();
@@ -128,13 +135,13 @@ impl Train {
     }
 
     /// What to submit, in order; all that is wrong with it at once.
-    fn drafts(&self) -> anyhow::Result<Vec<SpecDraft>> {
+    fn drafts(&self) -> Result<Vec<SpecDraft>, String> {
         let mut drafts = Vec::new();
         for kind in self.kinds() {
             let draft = self.draft(kind);
             if let Err(problems) = TaskSpec::build(&draft) {
                 let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
-                anyhow::bail!("{kind}: {}", problems.join("; "));
+                return Err(format!("{kind}: {}", problems.join("; ")));
             }
             drafts.push(draft);
         }

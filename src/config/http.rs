@@ -42,6 +42,7 @@ fn are_origins(origins: &[String]) -> bool {
 /// As browsers send it: `scheme://host[:port]`, nothing after it.
 fn is_origin(origin: &str) -> bool {
     let Some((scheme, authority)) = origin.split_once("://") else { return false };
-    let authority_is_plain = authority.parse::<warp::http::uri::Authority>().is_ok_and(|it| !it.as_str().contains('@'));
+    let authority_is_plain =
+        authority.parse::<hyper::http::uri::Authority>().is_ok_and(|it| !it.as_str().contains('@'));
     matches!(scheme, "http" | "https") && authority_is_plain && !authority.contains('*')
 }

@@ -137,3 +137,32 @@ async fn a_checkpoint_that_is_none_is_told_apart_from_a_failure() {
     let error = CandleEngine::new(1).fit(work_).await.unwrap_err();
     assert!(matches!(error, EngineError::BadCheckpoint(_)), "{error}");
 }
+
+#[test]
+fn what_the_application_accepts_training_accepts() {
+    let largest = [
+        SpecDraft { model: Some("mlp".to_owned()), hidden: Some(vec![4_096; 8]), ..SpecDraft::default() },
+        SpecDraft {
+            model: Some("cnn".to_owned()),
+            channels: Some(vec![512; 2]),
+            dense: Some(4_096),
+            ..SpecDraft::default()
+        },
+        SpecDraft { model: Some("lstm".to_owned()), units: Some(512), dense: Some(4_096), ..SpecDraft::default() },
+    ];
+    for draft in largest {
+        let draft = SpecDraft {
+            epochs: Some(10_000),
+            batch_size: Some(8_192),
+            learning_rate: Some(10.0),
+            dropout: Some(0.95),
+            validation_fraction: Some(0.9),
+            target_accuracy: Some(1.0),
+            patience: Some(10_000),
+            max_seconds: Some(31_536_000),
+            ..draft
+        };
+        let spec = translate::spec(&TaskSpec::build(&draft).unwrap());
+        assert_eq!(spec.problems(), [], "{:?}", draft.model);
+    }
+}

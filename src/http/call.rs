@@ -28,7 +28,7 @@ pub struct Call {
     pub api: Arc<Api>,
     pub headers: HeaderMap,
     query: Vec<(String, String)>,
-    body: Pin<Box<dyn Stream<Item = Result<Bytes, warp::Error>> + Send>>,
+    body: Pin<Box<dyn Stream<Item = Result<Bytes, warp::Error>> + Send + Sync>>,
 }
 
 /// The last thing a route does before its handler: it takes everything the handler may want.
@@ -39,13 +39,13 @@ pub fn call(api: &Arc<Api>) -> impl Filter<Extract = (Call,), Error = Rejection>
         .and(warp::header::headers_cloned())
         .and(warp::query::<Vec<(String, String)>>())
         .and(warp::body::stream())
-        .map(|api, headers, query, body| Call::new(api, headers, query, body))
+        .map(Call::new)
 }
 
 impl Call {
     fn new<S, B>(api: Arc<Api>, headers: HeaderMap, query: Vec<(String, String)>, body: S) -> Self
     where
-        S: Stream<Item = Result<B, warp::Error>> + Send + 'static,
+        S: Stream<Item = Result<B, warp::Error>> + Send + Sync + 'static,
         B: Buf,
     {
         let body = body.map(|piece| piece.map(|mut piece| piece.copy_to_bytes(piece.remaining())));
@@ -96,7 +96,9 @@ impl Call {
                 None => return Ok(body.freeze()),
                 Some(Ok(piece)) if body.len() + piece.len() > limit => return Err(too_large()),
                 Some(Ok(piece)) => body.extend_from_slice(&piece),
-                Some(Err(error)) => return Err(Problem::new(Code::BadRequest, format!("cannot read the body: {error}"))),
+                Some(Err(error)) => {
+                    return Err(Problem::new(Code::BadRequest, format!("cannot read the body: {error}")));
+                }
             }
         }
     }

@@ -4,8 +4,8 @@
 //! system's `{"detail": "…"}`.
 
 use kubeml_actors::{
-    dataset_loader::LoadError, handle::AskError, log_relay::SubscribeError, ports::PortError, spec,
-    task_dispatcher::DispatchError,
+    commit::CommitError, dataset_loader::LoadError, handle::AskError, log_relay::SubscribeError, ports::PortError,
+    spec, task_dispatcher::DispatchError,
 };
 use serde::Serialize;
 use warp::{
@@ -30,6 +30,7 @@ pub enum Code {
     BodyTimeout,
     TaskEnded,
     TaskNotEnded,
+    Refused,
     BodyTooLarge,
     NotJson,
     InvalidTask,
@@ -56,6 +57,7 @@ impl Code {
             Self::BodyTimeout => (S::REQUEST_TIMEOUT, "body_timeout", "The body did not arrive in time"),
             Self::TaskEnded => (S::CONFLICT, "task_ended", "The task has ended"),
             Self::TaskNotEnded => (S::CONFLICT, "task_not_ended", "The task has not ended yet"),
+            Self::Refused => (S::CONFLICT, "refused", "It cannot be taken as it is"),
             Self::BodyTooLarge => (S::PAYLOAD_TOO_LARGE, "body_too_large", "The body is too large"),
             Self::NotJson => (S::UNSUPPORTED_MEDIA_TYPE, "not_json", "The body must be JSON"),
             Self::InvalidTask => (S::UNPROCESSABLE_ENTITY, "invalid_task", "The task cannot be carried out"),
@@ -158,10 +160,6 @@ impl Problem {
         Self { code, detail, errors }
     }
 
-    pub fn detail(&self) -> &str {
-        &self.detail
-    }
-
     pub fn is_method_not_allowed(&self) -> bool {
         self.code == Code::MethodNotAllowed
     }
@@ -214,7 +212,7 @@ impl From<PortError> for Problem {
         let code = match error {
             PortError::Unavailable(_) => Code::Unavailable,
             PortError::NotFound(_) => Code::NotFound,
-            PortError::Rejected(_) => Code::TaskNotEnded,
+            PortError::Rejected(_) => Code::Refused,
             PortError::Corrupt(_) => Code::Internal,
         };
         Self::new(code, error.to_string())
@@ -241,6 +239,17 @@ impl From<DispatchError> for Problem {
     }
 }
 
+impl From<CommitError> for Problem {
+    fn from(error: CommitError) -> Self {
+        let code = match error {
+            CommitError::Refused(_) => Code::Refused,
+            CommitError::NoSuchTask(_) => Code::NoSuchTask,
+            CommitError::Port(error) => return error.into(),
+        };
+        Self::new(code, error.to_string())
+    }
+}
+
 impl From<SubscribeError> for Problem {
     fn from(error: SubscribeError) -> Self {
         Self::new(Code::Unavailable, error.to_string())
@@ -251,7 +260,7 @@ impl From<LoadError> for Problem {
     fn from(error: LoadError) -> Self {
         let code = match error {
             LoadError::Absent(_) => Code::NotFound,
-            LoadError::Refused(_) => Code::Internal,
+            LoadError::Refused(_) => Code::Refused,
             LoadError::Unavailable(_) => Code::Unavailable,
         };
         Self::new(code, error.to_string())

@@ -82,7 +82,7 @@ fn every_problem_is_told_at_once_and_says_where() {
         "/model: unknown model \"transformer\": expected one of mlp, cnn, lstm",
         "/dataset: \"No Such\" is no dataset name: expected 1 to 64 of a to z, 0 to 9, '.', '-', '_', not starting with '.'",
         "/hyperparameters/epochs: 0 is outside 1 to 10000",
-        "/hyperparameters/batch_size: 65537 is outside 1 to 65536",
+        "/hyperparameters/batch_size: 65537 is outside 1 to 8192",
         "/hyperparameters/learning_rate: NaN is outside 0.00000001 to 10",
         "/hyperparameters/optimizer: unknown optimizer \"lion\": expected one of adam, adamw, sgd",
         "/hyperparameters/weight_decay: only optimizer adamw has it",

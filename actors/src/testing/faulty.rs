@@ -10,12 +10,17 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use tokio::sync::watch;
 
 use crate::{
     dataset::ChunkHash,
-    event::TaskEvent,
-    ports::{CacheStats, Cas, ChunkCache, Inserted, ListCursor, PortError, TaskFilter, TaskPage, TaskStore},
+    event::{Seq, TaskEvent},
+    ports::{
+        CacheStats, Cas, ChunkCache, EventLog, Inserted, ListCursor, LogPage, PortError, Position, TaskFilter,
+        TaskPage, TaskStore,
+    },
     task::{TaskId, TaskRecord, TaskState},
+    timestamp::Timestamp,
 };
 
 /// A number of faults still to come.
@@ -93,6 +98,48 @@ impl TaskStore for FaultyTasks {
 
     async fn delete(&self, id: TaskId) -> Result<(), PortError> {
         self.inner.delete(id).await
+    }
+}
+
+/// An event log that is away for a while, for writers or for readers.
+pub struct FaultyLog {
+    inner: Arc<dyn EventLog>,
+    /// Appends that do not happen.
+    pub unwritten: Faults,
+    /// Reads that fail.
+    pub unread: Faults,
+}
+
+impl FaultyLog {
+    pub fn new(inner: Arc<dyn EventLog>) -> Self {
+        Self { inner, unwritten: Faults::default(), unread: Faults::default() }
+    }
+
+    fn read(&self) -> Result<&dyn EventLog, PortError> {
+        if self.unread.take() { Err(unavailable()) } else { Ok(self.inner.as_ref()) }
+    }
+}
+
+#[async_trait]
+impl EventLog for FaultyLog {
+    async fn append(&self, events: &[TaskEvent]) -> Result<(), PortError> {
+        if self.unwritten.take() { Err(unavailable()) } else { self.inner.append(events).await }
+    }
+
+    async fn read_task(&self, task: TaskId, after: Option<Seq>, limit: usize) -> Result<Vec<TaskEvent>, PortError> {
+        self.read()?.read_task(task, after, limit).await
+    }
+
+    async fn read_all(&self, after: &Position, limit: usize) -> Result<LogPage, PortError> {
+        self.read()?.read_all(after, limit).await
+    }
+
+    fn head(&self) -> watch::Receiver<Position> {
+        self.inner.head()
+    }
+
+    async fn trim(&self, horizon: Timestamp) -> Result<u64, PortError> {
+        self.inner.trim(horizon).await
     }
 }
 

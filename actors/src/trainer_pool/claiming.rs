@@ -11,7 +11,7 @@ use crate::{
     transition::Input,
 };
 
-/// Waiting tasks looked at in one scan: enough to see past those that wait for a later time.
+/// Waiting tasks looked at first. If all of them wait for a later time, more are, so that they hide nobody.
 const PAGE: usize = 64;
 const RUNNING_PAGE: usize = 10_000;
 
@@ -23,15 +23,21 @@ pub struct Claimed {
 
 /// Claims the task that is due, if there is one. `busy` says of each busy slot whether its task is a suspect.
 pub async fn claim(context: &Context, slot: usize, nonce: Uuid, busy: Vec<bool>) -> Option<Claimed> {
+    let mut page = PAGE;
     loop {
-        let queue = match context.ports.tasks.queue(&[TaskState::Pending], PAGE).await {
+        let queue = match context.ports.tasks.queue(&[TaskState::Pending], page).await {
             Ok(queue) => queue,
             Err(error) => {
                 tracing::warn!(%error, "cannot look for tasks");
                 return None;
             }
         };
-        let due = assign(&queue, &busy, context.ports.clock.now())?;
+        let now = context.ports.clock.now();
+        if queue.len() == page && queue.iter().all(|record| record.not_before.is_some_and(|time| time > now)) {
+            page *= 4;
+            continue;
+        }
+        let due = assign(&queue, &busy, now)?;
         let owner = Owner { incarnation: context.me.clone(), nonce };
         let input = Input::Claim { owner, worker_id: context.me.worker_id(slot) };
         match context.committer.commit_from(due.clone(), &input).await {

@@ -93,30 +93,25 @@ pub fn crash(state: &State, slot: usize) -> bool {
     trainer.is_some_and(|trainer| trainer.send_message(Mail::crash()).is_ok())
 }
 
-/// Gives a task back, in the background. If that fails, the search for orphans does it later.
-pub fn release(context: &Arc<Context>, claimed: Claimed, failure: Failure) {
-    let context = context.clone();
-    tokio::spawn(async move {
-        let Claimed { record, fence } = claimed;
-        let (task, retry_after) = (record.id, context.retry_delay(&record, failure.kind));
-        let input = Input::EndAttempt { fence, failure, retry_after };
-        match context.committer.commit_from(record, &input).await {
-            Ok(next) if next.record.state.is_terminal() => {
-                if let Err(error) = context.committer.announce(&next.record).await {
-                    tracing::warn!(%task, %error, "end not announced yet; the reconciler will");
-                }
+async fn give_back(context: Arc<Context>, Claimed { record, fence }: Claimed, failure: Failure) {
+    let (task, retry_after) = (record.id, context.retry_delay(&record, failure.kind));
+    let input = Input::EndAttempt { fence, failure, retry_after };
+    match context.committer.commit_from(record, &input).await {
+        Ok(next) if next.record.state.is_terminal() => {
+            if let Err(error) = context.committer.announce(&next.record).await {
+                tracing::warn!(%task, %error, "end not announced yet; the reconciler will");
             }
-            Ok(_) => context.ports.bus.publish(Hint { task }),
-            // It ended by itself before its trainer did.
-            Err(CommitError::Refused(_) | CommitError::NoSuchTask(_)) => {}
-            Err(CommitError::Port(error)) => tracing::warn!(%task, %error, "task not released yet"),
         }
-    });
+        Ok(_) => context.ports.bus.publish(Hint { task }),
+        // It ended by itself before its trainer did.
+        Err(CommitError::Refused(_) | CommitError::NoSuchTask(_)) => {}
+        Err(CommitError::Port(error)) => tracing::warn!(%task, %error, "task not released yet"),
+    }
 }
 
-/// Why an actor failed, as a label.
-pub fn stop_reason(error: &ractor::ActorProcessingErr) -> &'static str {
-    if error.to_string().contains("panic") { "panic" } else { "error" }
+/// An adapter may panic: then the pool hears of that, and does not wait for ever.
+pub async fn unless_it_panics<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> Option<T> {
+    tokio::spawn(work).await.inspect_err(|error| tracing::error!(%error, "a part of the pool's work ended badly")).ok()
 }
 
 pub struct AbortOnDrop(pub JoinHandle<()>);
@@ -175,11 +170,22 @@ impl Pool {
         let failure = verdict.unwrap_or_else(|| Failure::crashed(message));
         tracing::warn!(slot, reason, why = failure.message, "trainer ended; it will be replaced");
         if let Some(held) = state.slots[slot].held.take() {
-            release(&self.context, Claimed { record: held.record, fence: held.fence }, failure);
+            self.release(myself, state, Claimed { record: held.record, fence: held.fence }, failure);
         }
         self.note_slots(state);
         self.restart_later(myself, state, slot);
         self.drained(state);
+    }
+
+    /// Gives a task back, in the background. If that fails, the search for orphans does it later.
+    pub(super) fn release(&self, myself: &ActorRef<Mail<Msg>>, state: &mut State, claimed: Claimed, failure: Failure) {
+        let (context, myself, fence) = (self.context.clone(), myself.clone(), claimed.fence);
+        state.releasing.insert(fence);
+        tokio::spawn(async move {
+            unless_it_panics(give_back(context, claimed, failure)).await;
+            // A failed cast means that the pool has died.
+            let _ = myself.send_message(Mail::own(Msg::Released { fence }));
+        });
     }
 
     fn restart_later(&self, myself: &ActorRef<Mail<Msg>>, state: &mut State, slot: usize) {

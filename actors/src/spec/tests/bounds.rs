@@ -10,8 +10,8 @@ use proptest::{
 
 use super::{built, draft, problems};
 use crate::spec::{
-    Architecture, BATCH_SIZE, EPOCHS, Hyperparameters, LAYERS_MAX, ModelKind, Optimizer, SEED_MAX, Schedule, SpecDraft,
-    TaskSpec, WIDTH, valid_dataset_name,
+    Architecture, BATCH_SIZE, BLOCKS_MAX, CHANNELS, EPOCHS, Hyperparameters, LAYERS_MAX, ModelKind, Optimizer,
+    SEED_MAX, Schedule, SpecDraft, TaskSpec, UNITS, WIDTH, valid_dataset_name,
 };
 
 /// A field, the smallest draft that may have it, and what lies just within and just outside its bounds.
@@ -35,8 +35,8 @@ const WHOLE: [Bound<u64>; 10] = [
         field: "batch_size",
         model: "mlp",
         set: |d, v| d.batch_size = small(v),
-        within: &[1, 65_536],
-        outside: &[0, 65_537],
+        within: &[1, 8_192],
+        outside: &[0, 8_193],
     },
     Bound {
         field: "seed",
@@ -66,7 +66,7 @@ const WHOLE: [Bound<u64>; 10] = [
         within: &[1, 10_000],
         outside: &[0, 10_001],
     },
-    Bound { field: "units", model: "lstm", set: |d, v| d.units = small(v), within: &[1, 4_096], outside: &[0, 4_097] },
+    Bound { field: "units", model: "lstm", set: |d, v| d.units = small(v), within: &[1, 512], outside: &[0, 513] },
     Bound { field: "dense", model: "cnn", set: |d, v| d.dense = small(v), within: &[1, 4_096], outside: &[0, 4_097] },
     Bound {
         field: "hidden/1",
@@ -79,8 +79,8 @@ const WHOLE: [Bound<u64>; 10] = [
         field: "channels/0",
         model: "cnn",
         set: |d, v| d.channels = Some(vec![v as u32]),
-        within: &[1, 4_096],
-        outside: &[0, 4_097],
+        within: &[1, 512],
+        outside: &[0, 513],
     },
 ];
 
@@ -248,12 +248,16 @@ fn assert_within(spec: &TaskSpec) {
 }
 
 fn assert_widths_within(model: ModelKind, hyperparameters: &Hyperparameters) {
-    const LAYERS: RangeInclusive<usize> = 1..=LAYERS_MAX;
-    let fits = |widths: &[u32]| LAYERS.contains(&widths.len()) && widths.iter().all(|width| WIDTH.contains(width));
+    let fits = |widths: &[u32], range: &RangeInclusive<u32>| widths.iter().all(|width| range.contains(width));
     let (kind, fits) = match &hyperparameters.architecture {
-        Architecture::Mlp { hidden } => (ModelKind::Mlp, fits(hidden)),
-        Architecture::Cnn { channels, dense } => (ModelKind::Cnn, fits(channels) && fits(&[*dense])),
-        Architecture::Lstm { units, dense } => (ModelKind::Lstm, fits(&[*units, *dense])),
+        Architecture::Mlp { hidden } => {
+            (ModelKind::Mlp, (1..=LAYERS_MAX).contains(&hidden.len()) && fits(hidden, &WIDTH))
+        }
+        Architecture::Cnn { channels, dense } => {
+            let blocks = (1..=BLOCKS_MAX).contains(&channels.len());
+            (ModelKind::Cnn, blocks && fits(channels, &CHANNELS) && fits(&[*dense], &WIDTH))
+        }
+        Architecture::Lstm { units, dense } => (ModelKind::Lstm, fits(&[*units], &UNITS) && fits(&[*dense], &WIDTH)),
     };
     assert!(fits && kind == model);
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpListener,
+    net::{TcpListener, TcpSocket},
 };
 
 use super::*;
@@ -186,7 +186,11 @@ async fn a_missing_file_is_told_with_its_address() {
 
 #[tokio::test]
 async fn a_refused_connection_is_told_with_its_cause() {
-    let (server, cache) = (Server::start(vec![]).await, TempDir::new().unwrap());
+    // Bound, so nobody else gets the port; not listening, so nobody is let in.
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let url = format!("http://{}/mnist/", socket.local_addr().unwrap());
+    let (server, cache) = (Server { url, requests: Arc::default() }, TempDir::new().unwrap());
     let error = fetch(&server, &cache).await.unwrap_err();
     assert!(error.to_string().starts_with(&format!("cannot reach {}file.gz: ", server.url)), "{error}");
     assert!(error.to_string().contains("refused"), "{error}");

@@ -1,0 +1,109 @@
+//! For whoever runs a node: is it alive, is it ready, what does it count; and breaking it on purpose.
+
+use std::time::Duration;
+
+use kubeml_actors::metrics::ActorKind;
+use prometheus::TextEncoder;
+use serde::Serialize;
+use serde_json::json;
+use tokio::time::timeout;
+use warp::{
+    http::{HeaderValue, StatusCode, header},
+    reply::Response,
+};
+
+use super::{
+    call::{Answer, Call, Text, json as answer},
+    error::{Code, Problem},
+};
+
+const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// `GET /livez`: this answer is the proof. A node whose root supervisor gave up ends its process.
+pub async fn livez(_: Call) -> Answer {
+    answer(StatusCode::OK, &json!({ "status": "alive" }))
+}
+
+#[derive(Serialize)]
+struct Ready {
+    status: &'static str,
+    version: &'static str,
+    node: String,
+    checks: Checks,
+}
+
+/// What is wrong with each, or `ok`.
+#[derive(Serialize)]
+pub struct Checks {
+    pub store: String,
+    pub cache: String,
+    phase: &'static str,
+}
+
+impl Checks {
+    pub async fn make(call: &Call) -> Self {
+        let ports = &call.api.context.ports;
+        let (store, cache) =
+            tokio::join!(timeout(CHECK_TIMEOUT, ports.tasks.counts()), timeout(CHECK_TIMEOUT, ports.cache.stats()));
+        let told = |outcome: Result<Result<(), String>, _>| match outcome {
+            Ok(Ok(())) => "ok".to_owned(),
+            Ok(Err(error)) => error,
+            Err(tokio::time::error::Elapsed { .. }) => format!("no answer for {} s", CHECK_TIMEOUT.as_secs()),
+        };
+        Self {
+            store: told(store.map(|outcome| outcome.map(drop).map_err(|error| error.to_string()))),
+            cache: told(cache.map(|outcome| outcome.map(drop).map_err(|error| error.to_string()))),
+            phase: if call.api.phase.is_draining() { "draining" } else { "ok" },
+        }
+    }
+}
+
+/// `GET /readyz`: a node without its cache is slower, not unready.
+pub async fn readyz(call: Call) -> Answer {
+    let checks = Checks::make(&call).await;
+    let ready = checks.store == "ok" && checks.phase == "ok";
+    let (status, code) = match (ready, checks.phase) {
+        (true, _) => ("ready", StatusCode::OK),
+        (false, "draining") => ("draining", StatusCode::SERVICE_UNAVAILABLE),
+        (false, _) => ("not ready", StatusCode::SERVICE_UNAVAILABLE),
+    };
+    let node = call.api.context.me.node.clone();
+    answer(code, &Ready { status, version: env!("CARGO_PKG_VERSION"), node, checks })
+}
+
+/// `GET /metrics`
+pub async fn metrics(call: Call) -> Answer {
+    let families = call.api.context.metrics.registry.gather();
+    let text = TextEncoder::new().encode_to_string(&families);
+    let text = text.map_err(|error| Problem::new(Code::Internal, error.to_string()))?;
+    let mut response = Response::new(text.into());
+    let content_type = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, content_type);
+    Ok(response)
+}
+
+/// `POST /api/v1/system/trainers/{slot}/crash`
+pub async fn crash_trainer(slot: Text, call: Call) -> Answer {
+    let slots = call.api.context.settings.slots;
+    let found = match slot.to_string().parse() {
+        Ok(slot) => call.api.handles.pool.crash_trainer(slot).await?,
+        Err(_) => false,
+    };
+    if !found {
+        let detail = format!("there is no trainer {slot}: this node's slots are 0 to {}", slots.saturating_sub(1));
+        return Err(Problem::new(Code::NotFound, detail));
+    }
+    answer(StatusCode::ACCEPTED, &json!({ "crashed": format!("trainer/{slot}") }))
+}
+
+/// `POST /api/v1/system/actors/{actor}/crash`
+pub async fn crash_actor(actor: Text, call: Call) -> Answer {
+    let actor = actor.to_string();
+    if !call.api.handles.crash(&actor).await? {
+        let known = ActorKind::ALL.into_iter().filter(|kind| *kind != ActorKind::Supervisor).map(ActorKind::as_str);
+        let known: Vec<&str> = known.collect();
+        let detail = format!("there is no actor {actor:?} to crash: expected one of {}", known.join(", "));
+        return Err(Problem::new(Code::NotFound, detail));
+    }
+    answer(StatusCode::ACCEPTED, &json!({ "crashed": actor }))
+}

@@ -1,0 +1,81 @@
+//! The page at `/`: three static files, built in, or read from `[http] ui_dir` by whoever works on it.
+
+use std::path::Path;
+
+use warp::{
+    http::{HeaderValue, StatusCode, header},
+    reply::Response,
+};
+
+use super::{
+    call::{Answer, Call, Text, empty, header_value},
+    error::{Code, Problem},
+};
+
+const INDEX: &str = "index.html";
+const BUILT_IN: [(&str, &str); 3] = [
+    (INDEX, include_str!("page/index.html")),
+    ("app.css", include_str!("page/app.css")),
+    ("app.js", include_str!("page/app.js")),
+];
+const POLICY: HeaderValue = HeaderValue::from_static(
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; \
+     base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+);
+
+/// `GET /`
+pub async fn index(call: Call) -> Answer {
+    file(&call, INDEX).await
+}
+
+/// `GET /assets/{file}`
+pub async fn asset(name: Text, call: Call) -> Answer {
+    file(&call, &name.to_string()).await
+}
+
+async fn file(call: &Call, name: &str) -> Answer {
+    let bytes = match &call.api.config.ui_dir {
+        Some(dir) => read(dir, name).await?,
+        None => {
+            let found = BUILT_IN.into_iter().find(|(known, _)| *known == name).map(|(_, text)| text);
+            found.ok_or_else(not_found)?.as_bytes().to_vec()
+        }
+    };
+    let etag = format!("\"{}\"", &blake3::hash(&bytes).to_hex()[..16]);
+    let known = call.header("if-none-match")?.is_some_and(|tags| tags.contains(&etag));
+    let mut response = if known { empty(StatusCode::NOT_MODIFIED) } else { Response::new(bytes.into()) };
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, content_type(name));
+    headers.insert(header::ETAG, header_value(&etag));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    headers.insert(header::CONTENT_SECURITY_POLICY, POLICY);
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    Ok(response)
+}
+
+/// One of the directory's own files: a name with a separator in it leads elsewhere.
+async fn read(dir: &Path, name: &str) -> Result<Vec<u8>, Problem> {
+    let plain = |character: char| character.is_ascii_alphanumeric() || "._-".contains(character);
+    if name.starts_with('.') || !name.chars().all(plain) {
+        return Err(not_found());
+    }
+    let dir = if name == INDEX { dir.to_owned() } else { dir.join("assets") };
+    tokio::fs::read(dir.join(name)).await.map_err(|error| {
+        tracing::debug!(%error, name, "no such file in [http] ui_dir");
+        not_found()
+    })
+}
+
+fn not_found() -> Problem {
+    Problem::new(Code::NotFound, "Not Found")
+}
+
+fn content_type(name: &str) -> HeaderValue {
+    HeaderValue::from_static(match name.rsplit_once('.').map(|(_, extension)| extension) {
+        Some("html") => "text/html; charset=utf-8",
+        Some("css") => "text/css; charset=utf-8",
+        Some("js") => "text/javascript; charset=utf-8",
+        Some("svg") => "image/svg+xml",
+        _ => "application/octet-stream",
+    })
+}
