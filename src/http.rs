@@ -101,6 +101,7 @@ fn routes(api: &Arc<Api>) -> Vec<Route> {
         get("api" / "v1" / "events") => events::of_all;
 
         get("api" / "v1" / "datasets") => data::datasets;
+        get("api" / "v1" / "datasets" / Name) => data::dataset;
         post("api" / "v1" / "datasets" / Name / "warm") => data::warm;
         get("api" / "v1" / "cache") => data::cache;
         delete("api" / "v1" / "cache") => data::clear_cache;

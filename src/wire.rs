@@ -17,3 +17,9 @@ pub fn time(at: Timestamp) -> String {
     let micros = i64::try_from(at.0).unwrap_or(i64::MAX);
     jiff::Timestamp::from_microsecond(micros).map_or_else(|_| at.to_string(), |at| format!("{at:.3}"))
 }
+
+/// The time of day, UTC: for sentences, where the date is told elsewhere.
+fn time_of_day(at: Timestamp) -> String {
+    let micros = i64::try_from(at.0).unwrap_or(i64::MAX);
+    jiff::Timestamp::from_microsecond(micros).map_or_else(|_| at.to_string(), |at| at.strftime("%H:%M:%S").to_string())
+}

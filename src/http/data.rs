@@ -1,9 +1,13 @@
 //! Datasets and the cache in front of them.
 
+use kubeml_actors::dataset::Manifest;
 use serde::Serialize;
 use warp::http::StatusCode;
 
-use super::call::{Answer, Call, Text, empty, json};
+use super::{
+    call::{Answer, Call, Text, empty, json},
+    error::{Code, Problem},
+};
 
 #[derive(Serialize)]
 struct Listed<T> {
@@ -24,22 +28,41 @@ struct DatasetView {
     bytes: u64,
 }
 
+impl From<Manifest> for DatasetView {
+    fn from(manifest: Manifest) -> Self {
+        Self {
+            bytes: manifest.bytes(),
+            train_samples: manifest.train.samples,
+            test_samples: manifest.test.samples,
+            name: manifest.name,
+            version: manifest.version,
+            sha256: manifest.sha256,
+            classes: manifest.classes,
+            height: manifest.height,
+            width: manifest.width,
+        }
+    }
+}
+
 /// `GET /api/v1/datasets`: those that are stored.
 pub async fn datasets(call: Call) -> Answer {
     call.query(&[]).finish()?;
     let manifests = call.api.context.ports.datasets.manifests().await?;
-    let items = manifests.into_iter().map(|manifest| DatasetView {
-        bytes: manifest.bytes(),
-        train_samples: manifest.train.samples,
-        test_samples: manifest.test.samples,
-        name: manifest.name,
-        version: manifest.version,
-        sha256: manifest.sha256,
-        classes: manifest.classes,
-        height: manifest.height,
-        width: manifest.width,
-    });
-    json(StatusCode::OK, &Listed { items: items.collect(), next: None })
+    let items = manifests.into_iter().map(DatasetView::from).collect();
+    json(StatusCode::OK, &Listed { items, next: None })
+}
+
+/// `GET /api/v1/datasets/{name}`
+pub async fn dataset(name: Text, call: Call) -> Answer {
+    call.query(&[]).finish()?;
+    let manifest = call.api.context.ports.datasets.manifest(&name.to_string()).await?;
+    let manifest = manifest.ok_or_else(|| {
+        Problem::new(
+            Code::NotFound,
+            format!("no dataset {:?} is stored: a task that names it brings it in", name.to_string()),
+        )
+    })?;
+    json(StatusCode::OK, &DatasetView::from(manifest))
 }
 
 #[derive(Serialize)]

@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{time, view::FailureView};
 
+#[cfg(test)]
+mod tests;
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Event {
     /// `null` for lines that belong to no task, like the import of a dataset.

@@ -8,7 +8,10 @@ use kubeml_actors::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::time;
+use super::{time, time_of_day};
+
+#[cfg(test)]
+mod tests;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TaskView {
@@ -242,7 +245,7 @@ fn why(record: &TaskRecord, now: Timestamp) -> String {
     let message = record.failure.as_ref().map_or("", |failure| failure.message.as_str());
     match record.state {
         TaskState::Pending => match record.not_before.filter(|not_before| *not_before > now) {
-            Some(not_before) => format!("waiting until {} after: {message}", time(not_before)),
+            Some(not_before) => format!("waiting until {} after: {message}", time_of_day(not_before)),
             None if record.attempt == 0 => "waiting for a free trainer".to_owned(),
             None => format!("waiting for a free trainer after: {message}"),
         },
@@ -250,7 +253,7 @@ fn why(record: &TaskRecord, now: Timestamp) -> String {
         TaskState::Running if record.dataset.is_none() => {
             format!("loading the dataset {} on {worker}", record.spec.dataset.name)
         }
-        TaskState::Running => format!("training on {worker} since {}", time(record.started_at.unwrap_or(now))),
+        TaskState::Running => format!("training on {worker} since {}", time_of_day(record.started_at.unwrap_or(now))),
         TaskState::Succeeded => format!("trained by {worker}"),
         TaskState::Failed => message.to_owned(),
         TaskState::Cancelled => "cancelled".to_owned(),

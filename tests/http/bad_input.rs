@@ -45,6 +45,7 @@ fn bad_paths_and_queries() -> Vec<Case> {
         of("POST", "/api/v1/system/trainers/9/crash", 404, "not_found"),
         of("POST", "/api/v1/system/trainers/x/crash", 404, "not_found"),
         of("POST", "/api/v1/system/actors/supervisor/crash", 404, "not_found"),
+        of("GET", "/api/v1/datasets/cifar", 404, "not_found"),
         of("POST", "/api/v1/datasets/cifar/warm", 404, "not_found"),
     ]
 }

@@ -142,5 +142,6 @@ async fn a_cache_cleared_in_mid_run_changes_nothing() {
     assert!(server.get("/api/v1/cache").await.json()["misses"].is_number());
     let datasets = server.get("/api/v1/datasets").await.json();
     assert_eq!((&datasets["items"][0]["name"], &datasets["items"][0]["train_samples"]), (&json!("mnist"), &json!(20)));
+    assert_eq!(server.get("/api/v1/datasets/mnist").await.json(), datasets["items"][0]);
     assert_eq!(server.request("POST", "/api/v1/datasets/mnist/warm").send().await.unwrap().status(), 200);
 }

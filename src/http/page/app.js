@@ -3,6 +3,7 @@
 
 const ROWS_MAX = 200;
 const LOG_MAX = 500;
+const RECALLED = 3;
 const ICONS = { pending: "◌", running: "▶", succeeded: "✔", failed: "✖", cancelled: "■" };
 const MODELS = ["mlp", "cnn", "lstm"];
 
@@ -20,7 +21,7 @@ function make(tag, { text, className, ...properties } = {}, ...children) {
 }
 
 async function call(method, path, body) {
-  const headers = body ? { "Content-Type": "application/json" } : {};
+  const headers = { Accept: "application/json", ...(body && { "Content-Type": "application/json" }) };
   const response = await fetch(path, { method, headers, body: body && JSON.stringify(body) });
   const answer = response.status === 204 ? null : await response.json();
   if (!response.ok) throw new Error(answer?.detail ?? `${method} ${path}: ${response.status}`);
@@ -54,6 +55,8 @@ function cells(task) {
   const model = make("td", { text: task.spec.model.toUpperCase() }, make("small", { text: task.name ?? task.id.slice(-8), title: task.id }));
   const used = task.dataset;
   if (used?.instead_of) {
+    element("stand-in").textContent = `Not trained on ${task.spec.dataset} but on the built-in ${used.name}: ${used.instead_of}`;
+    element("stand-in").hidden = false;
     model.append(make("small", { className: "stand-in", text: `${used.name} instead of ${task.spec.dataset}!`, title: used.instead_of }));
   }
   const actions = make("td");
@@ -143,6 +146,13 @@ const WORDS = {
 };
 const BAD = new Set(["attempt_failed", "failed"]);
 
+function tell(event) {
+  const task = tasks.get(event.task_id);
+  const name = event.task_id ? `${task?.spec.model ?? "task"} ${event.task_id.slice(-8)}: ` : "";
+  const bad = BAD.has(event.kind) || event.level === "warn";
+  log(event.at, name + WORDS[event.kind](event), bad ? "bad" : event.kind === "succeeded" ? "good" : "");
+}
+
 function heard(message) {
   lastId = message.lastEventId || lastId;
   const event = JSON.parse(message.data);
@@ -151,10 +161,17 @@ function heard(message) {
     if (task) show({ ...task, progress: event });
     return;
   }
-  const name = event.task_id ? `${task?.spec.model ?? "task"} ${event.task_id.slice(-8)}: ` : "";
-  const bad = BAD.has(event.kind) || event.level === "warn";
-  log(event.at, name + WORDS[event.kind](event), bad ? "bad" : event.kind === "succeeded" ? "good" : "");
+  tell(event);
   if (event.task_id) refresh(event.task_id);
+}
+
+// What the newest tasks have been through; the stream goes on from there.
+async function recall() {
+  const newest = [...tasks.values()].sort((a, b) => (a.created_at < b.created_at ? 1 : -1)).slice(0, RECALLED);
+  const pages = newest.map((task) => call("GET", `/api/v1/tasks/${task.id}/events`));
+  const events = (await Promise.all(pages)).flatMap((page) => page.items);
+  events.sort((a, b) => (a.at < b.at ? -1 : 1));
+  events.filter((event) => event.kind !== "progress").forEach(tell);
 }
 
 // ---- the stream --------------------------------------------------------------------------------------------------
@@ -196,4 +213,6 @@ for (const button of document.querySelectorAll("button[data-model]")) {
   }));
 }
 element("origin").textContent = location.origin;
+await list();
+await attempt(recall);
 connect();
