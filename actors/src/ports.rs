@@ -1,6 +1,6 @@
 //! What the application needs from the outside, as traits. Adapters compare, set, keep and carry; they decide nothing.
 //!
-//! Every adapter of a port passes the port's contract suite ([`crate::testing`]); the in-memory ones are its reference.
+//! Every adapter of a port passes the port's contract suite (feature `testing`); the in-memory ones are its reference.
 
 use std::{collections::HashMap, fmt, str::FromStr, sync::Arc};
 

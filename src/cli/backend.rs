@@ -3,7 +3,11 @@
 use std::{collections::VecDeque, time::Duration};
 
 use anyhow::{Context as _, bail};
-use kubeml_actors::{spec::SpecDraft, subscription::TaskEvents, task::TaskId};
+use kubeml_actors::{
+    spec::SpecDraft,
+    subscription::{AllEvents, Delivery, TaskEvents},
+    task::TaskId,
+};
 
 use super::remote::{Remote, RemoteEvents};
 use crate::{
@@ -88,6 +92,14 @@ impl Backend {
         })
     }
 
+    /// What happens beside the tasks from now on, like the import of a dataset. A server's log has it as well.
+    pub async fn notices(&self) -> anyhow::Result<Notices> {
+        Ok(Notices(match self {
+            Self::Remote(_) => None,
+            Self::Local(node) => Some(node.tree.handles.relay.all(None).await?),
+        }))
+    }
+
     /// Returns when the node in this process has ended by itself.
     pub async fn failed(&self) -> String {
         match self {
@@ -103,6 +115,21 @@ impl Backend {
             let _ = tokio::time::timeout(CLOSE_TIMEOUT, node.drain()).await;
             node.stop().await;
         }
+    }
+}
+
+pub struct Notices(Option<AllEvents>);
+
+impl Notices {
+    pub async fn next(&mut self) -> anyhow::Result<Vec<Event>> {
+        let Some(facts) = &mut self.0 else { return std::future::pending().await };
+        let (Delivery::Entries(entries) | Delivery::Gap(entries)) =
+            facts.next().await.context("cannot read the log")?;
+        Ok(entries
+            .iter()
+            .filter(|entry| entry.event.task == TaskId::NONE)
+            .map(|entry| Event::new(&entry.event))
+            .collect())
     }
 }
 

@@ -7,7 +7,7 @@ use futures::future::try_join_all;
 use kubeml_actors::spec::{ModelKind, SpecDraft, TaskSpec};
 
 use super::{
-    backend::{Backend, Events},
+    backend::{Backend, Events, Notices},
     display::{Display, Mode},
     signals::Signals,
 };
@@ -94,6 +94,7 @@ impl Train {
         };
         let mut signals = Signals::listen()?;
         let backend = Backend::open(&config, self.server.as_deref(), self.detach).await?;
+        let mut notices = backend.notices().await?;
         let mut tasks = Vec::new();
         for draft in &drafts {
             tasks.push((backend.submit(draft).await?, draft.model.clone().unwrap_or_default()));
@@ -118,6 +119,7 @@ impl Train {
                 None
             }
             signal = signals.next() => Some(signal),
+            outcome = tell(&mut notices, &display) => outcome?,
             why = backend.failed() => anyhow::bail!("{why}; run it again: nothing is lost"),
         };
         if let Some(signal) = interrupted {
@@ -176,6 +178,15 @@ impl Train {
             patience: self.patience,
             max_seconds: self.max_seconds,
             ..SpecDraft::default()
+        }
+    }
+}
+
+/// Never ends well.
+async fn tell<T>(notices: &mut Notices, display: &Display) -> anyhow::Result<T> {
+    loop {
+        for event in notices.next().await? {
+            display.event(&event);
         }
     }
 }
