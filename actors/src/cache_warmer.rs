@@ -29,7 +29,7 @@ pub struct Warmed {
 impl CacheWarmer {
     /// Puts a stored dataset into the cache. A dataset that is not stored is [`LoadError`].
     pub async fn warm(&self, dataset: String) -> Result<Warmed, LoadError> {
-        self.ask(WARM_TIMEOUT, |reply| Msg::Warm { dataset, reply }).await?
+        self.insist(WARM_TIMEOUT, |reply| Msg::Warm { dataset: dataset.clone(), reply }).await?
     }
 
     /// Like `warm` for who does not wait, and does not mind if nothing comes of it.

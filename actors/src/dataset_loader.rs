@@ -40,12 +40,12 @@ pub struct Loaded {
 impl DatasetLoader {
     /// The dataset of a task: the very bytes its earlier attempts used, if there were any.
     pub async fn load(&self, choice: DatasetChoice, pinned: Option<DatasetUsed>) -> Result<Loaded, LoadError> {
-        self.ask(LOAD_TIMEOUT, |reply| Msg::Load { choice, pinned, reply }).await?
+        self.insist(LOAD_TIMEOUT, |reply| Msg::Load { choice: choice.clone(), pinned: pinned.clone(), reply }).await?
     }
 
     /// Fetches and stores a dataset, or finds it stored.
     pub async fn import(&self, name: String) -> Result<Manifest, LoadError> {
-        self.ask(LOAD_TIMEOUT, |reply| Msg::Import { name, reply }).await?
+        self.insist(LOAD_TIMEOUT, |reply| Msg::Import { name: name.clone(), reply }).await?
     }
 }
 

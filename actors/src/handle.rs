@@ -140,6 +140,18 @@ impl<M: Send + 'static> Handle<M> {
         }
     }
 
+    /// Asks a question that may be repeated: once more, if the actor ended with it in its hands.
+    pub async fn insist<T: Send + 'static>(
+        &self,
+        limit: Duration,
+        question: impl Fn(RpcReplyPort<T>) -> M,
+    ) -> Result<T, AskError> {
+        match self.ask(limit, &question).await {
+            Err(AskError::Lost(_)) => self.ask(limit, &question).await,
+            answer => answer,
+        }
+    }
+
     /// Hands a message over, waiting for room and for a living actor.
     pub async fn tell(&self, limit: Duration, message: M) -> Result<(), AskError> {
         let deadline = Instant::now() + limit;

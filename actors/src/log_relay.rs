@@ -46,7 +46,7 @@ impl LogRelay {
     }
 
     async fn source(&self) -> Result<Source, SubscribeError> {
-        self.ask(ASK_TIMEOUT, |reply| Msg::Subscribe { reply }).await?
+        self.insist(ASK_TIMEOUT, |reply| Msg::Subscribe { reply }).await?
     }
 }
 

@@ -103,34 +103,45 @@ impl Scanner {
             self.context.metrics.tasks.with_label_values(&[state.as_str()]).set(count as i64);
         }
         let unfinished = [TaskState::Running, TaskState::Succeeded, TaskState::Failed, TaskState::Cancelled];
+        let mut log_answers = true;
         for record in tasks.queue(&unfinished, PAGE).await? {
             if record.state.is_terminal() {
-                self.announce(&record).await;
+                // Each announcement is patient: one that waited in vain for the log is enough for this scan.
+                log_answers = log_answers && self.announce(&record).await;
             } else if record.owner.as_ref().is_some_and(|owner| self.liveness.is_dead(&owner.incarnation)) {
-                self.reap(record).await;
+                self.reap(record).await?;
             }
         }
         Ok(())
     }
 
-    async fn reap(&self, record: TaskRecord) {
-        let Some(fence) = record.fence() else { return };
+    /// An error means that the store is away: whoever is next would wait for it as long.
+    async fn reap(&self, record: TaskRecord) -> Result<(), PortError> {
+        let Some(fence) = record.fence() else { return Ok(()) };
         let why = format!("{} is gone", record.worker_id.as_deref().unwrap_or("its worker"));
         match self.context.committer.commit_from(record, &Input::Reap { fence, why }).await {
-            Ok(Next { record, .. }) if record.state.is_terminal() => self.announce(&record).await,
+            Ok(Next { record, .. }) if record.state.is_terminal() => {
+                self.announce(&record).await;
+            }
             Ok(Next { record, .. }) => {
                 tracing::info!(task = %record.id, attempt = record.attempt, "released: its worker is gone");
                 self.context.ports.bus.publish(Hint { task: record.id });
             }
             // Somebody else was faster.
-            Err(CommitError::Refused(_)) => {}
-            Err(error) => tracing::warn!(%error, "task not released yet"),
+            Err(CommitError::Refused(_) | CommitError::NoSuchTask(_)) => {}
+            Err(CommitError::Port(error)) => return Err(error),
         }
+        Ok(())
     }
 
-    async fn announce(&self, record: &TaskRecord) {
-        if let Err(error) = self.context.committer.announce(record).await {
-            tracing::warn!(task = %record.id, %error, "end not announced yet");
+    /// `false` when the log or the store did not answer.
+    async fn announce(&self, record: &TaskRecord) -> bool {
+        match self.context.committer.announce(record).await {
+            Ok(()) | Err(CommitError::Refused(_) | CommitError::NoSuchTask(_)) => true,
+            Err(CommitError::Port(error)) => {
+                tracing::warn!(task = %record.id, %error, "end not announced yet");
+                false
+            }
         }
     }
 }

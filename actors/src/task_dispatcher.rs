@@ -71,15 +71,15 @@ type Reply<T> = RpcReplyPort<Result<T, DispatchError>>;
 
 impl TaskDispatcher {
     pub async fn submit(&self, submission: Submission) -> Result<Submitted, DispatchError> {
-        self.insist(|reply| Msg::Submit { submission: Box::new(submission.clone()), reply }).await
+        self.insist(TIMEOUT, |reply| Msg::Submit { submission: Box::new(submission.clone()), reply }).await?
     }
 
     pub async fn cancel(&self, id: TaskId) -> Result<TaskRecord, DispatchError> {
-        self.insist(|reply| Msg::Cancel { id, reply }).await
+        self.insist(TIMEOUT, |reply| Msg::Cancel { id, reply }).await?
     }
 
     pub async fn get(&self, id: TaskId) -> Result<TaskRecord, DispatchError> {
-        self.insist(|reply| Msg::Get { id, reply }).await
+        self.insist(TIMEOUT, |reply| Msg::Get { id, reply }).await?
     }
 
     pub async fn list(
@@ -88,15 +88,7 @@ impl TaskDispatcher {
         after: Option<ListCursor>,
         limit: usize,
     ) -> Result<TaskPage, DispatchError> {
-        self.insist(|reply| Msg::List { filter: filter.clone(), after, limit, reply }).await
-    }
-
-    /// Asks again when the dispatcher was restarted with the question in its hands: every question here may be repeated.
-    async fn insist<T: Send + 'static>(&self, question: impl Fn(Reply<T>) -> Msg) -> Result<T, DispatchError> {
-        match self.ask(TIMEOUT, &question).await {
-            Err(AskError::Lost(_)) => self.ask(TIMEOUT, &question).await?,
-            answer => answer?,
-        }
+        self.insist(TIMEOUT, |reply| Msg::List { filter: filter.clone(), after, limit, reply }).await?
     }
 }
 

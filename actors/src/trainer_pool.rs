@@ -45,7 +45,7 @@ impl TrainerPool {
 
     /// Takes no more work, has every attempt checkpoint and release its task, and returns when all slots are empty.
     pub async fn drain(&self, limit: Duration) -> Result<(), AskError> {
-        self.ask(limit, |reply| Msg::Drain { reply }).await
+        self.insist(limit, |reply| Msg::Drain { reply }).await
     }
 
     /// Fault injection: the trainer of `slot` panics. `false` when there is no such slot.

@@ -4,8 +4,11 @@
 
 mod actors {
     mod crashes;
+    mod datasets;
+    mod log;
     mod restarts;
     mod retention;
     mod shutdown;
+    mod simulation;
     mod tasks;
 }

@@ -203,6 +203,22 @@ async fn a_crash_loses_what_waits_behind_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_insists_asks_the_successor_once_more() {
+    let bench = Bench::occupied().await;
+    let insist = || bench.handle.insist(10 * SECOND, |reply| Msg::Double { n: 4, reply });
+    bench.handle.crash().await.unwrap();
+    let (answer, _) = tokio::join!(insist(), async {
+        settle().await;
+        bench.start().await;
+    });
+    assert_eq!(answer, Ok(8));
+
+    bench.handle.crash().await.unwrap();
+    let (answer, ()) = tokio::join!(insist(), settle());
+    assert_eq!(answer, Err(AskError::Down(KIND)), "there is no successor");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_crash_loses_nothing_that_waits_for_room() {
     let bench = Bench::occupied().await;
     let gate = bench.block();

@@ -239,3 +239,30 @@ async fn there_is_no_slot_to_crash_beyond_the_last() {
     assert_eq!(node.tree.handles.pool.crash_trainer(1).await, Ok(false));
     assert_eq!(node.tree.handles.pool.crash_trainer(0).await, Ok(true));
 }
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_written_after_the_tree_has_stopped() {
+    for delay in (0..3_000).step_by(100) {
+        let node = World::new().start(Settings { slots: 2, ..Settings::default() }).await;
+        for _ in 0..3 {
+            node.submit(SpecDraft { epochs: Some(1), ..draft() }).await;
+        }
+        sleep(Duration::from_millis(delay)).await;
+        let TestTree { tree, world } = node;
+        let head = world.ports.events.head();
+        tree.stop().await;
+        let stopped = head.borrow().clone();
+        sleep(60 * SECOND).await;
+        assert_eq!(*head.borrow(), stopped, "stopped after {delay} ms");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_outlives_the_pool_that_heard_of_it_first() {
+    let node = TestTree::start().await;
+    node.tree.handles.crash("trainer_pool").await.unwrap();
+    node.tree.drain(20 * SECOND).await.expect("the successor is asked");
+    let id = node.submit(draft()).await;
+    sleep(60 * SECOND).await;
+    assert_eq!(node.world.record(id).await.state, TaskState::Pending, "a draining node claims nothing");
+}

@@ -1,0 +1,106 @@
+//! Datasets whose source misbehaves.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use kubeml_actors::{
+    context::Settings,
+    dataset::RawDataset,
+    dataset_loader::LoadError,
+    ports::{DatasetSource, FetchProgress, PortError},
+    spec::SpecDraft,
+    testing::test_tree::{TestTree, World, digits, draft},
+};
+use tokio::time::timeout;
+
+/// Panics, then fails, then takes its time and delivers.
+struct Shaky {
+    fetches: AtomicU32,
+    panics: u32,
+    failures: u32,
+}
+
+#[async_trait]
+impl DatasetSource for Shaky {
+    fn names(&self) -> Vec<String> {
+        vec!["mnist".to_owned()]
+    }
+
+    async fn fetch(&self, name: &str, _: &FetchProgress) -> Result<RawDataset, PortError> {
+        let before = self.fetches.fetch_add(1, Ordering::SeqCst);
+        assert!(before >= self.panics, "scripted panic of the source");
+        if before < self.panics + self.failures {
+            return Err(PortError::Unavailable("scripted outage of the source".to_owned()));
+        }
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        Ok(digits(name))
+    }
+}
+
+async fn over_shaky_source(panics: u32, failures: u32) -> (Arc<Shaky>, TestTree) {
+    let mut world = World::new();
+    let source = Arc::new(Shaky { fetches: AtomicU32::new(0), panics, failures });
+    world.ports.source = source.clone();
+    (source, world.start(Settings { slots: 3, ..Settings::default() }).await)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_panics_fails_its_askers_and_not_those_after_them() {
+    let (_, node) = over_shaky_source(1, 0).await;
+    let loader = &node.tree.handles.loader;
+    let first = timeout(Duration::from_secs(60), loader.import("mnist".to_owned())).await.expect("it is told");
+    assert!(matches!(first, Err(LoadError::Unavailable(_))), "{first:?}");
+    assert!(loader.import("mnist".to_owned()).await.is_ok());
+    assert_eq!(node.restarts("dataset_loader"), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_is_away_costs_a_task_time_and_no_charge() {
+    let (_, node) = over_shaky_source(1, 3).await;
+    let id = node.submit(SpecDraft { dataset: Some("mnist".to_owned()), ..draft() }).await;
+    let record = node.expect_success(id).await;
+    assert!(record.attempt >= 2, "{}", record.attempt);
+    assert_eq!(record.no_progress, 0);
+    assert_eq!(node.restarts("trainer"), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_needs_a_dataset_at_the_same_time_shares_one_fetch() {
+    let (source, node) = over_shaky_source(0, 0).await;
+    let mut ids = Vec::new();
+    for _ in 0..3 {
+        ids.push(node.submit(SpecDraft { dataset: Some("mnist".to_owned()), ..draft() }).await);
+    }
+    for id in ids {
+        node.expect_success(id).await;
+    }
+    assert_eq!(source.fetches.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_is_cancelled_while_its_dataset_is_on_its_way() {
+    let (_, node) = over_shaky_source(0, 0).await;
+    let id = node.submit(SpecDraft { dataset: Some("mnist".to_owned()), ..draft() }).await;
+    node.wait_for_kind(id, "claimed").await;
+    node.tree.handles.dispatcher.cancel(id).await.unwrap();
+    let record = node.wait_for_end(id).await;
+    assert!(record.finished_at.unwrap().since(record.created_at) < Duration::from_secs(2), "it does not wait for it");
+    assert_eq!(record.state.as_str(), "cancelled");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_loader_that_dies_is_asked_again_and_costs_no_attempt() {
+    let (source, node) = over_shaky_source(0, 0).await;
+    let id = node.submit(SpecDraft { dataset: Some("mnist".to_owned()), ..draft() }).await;
+    node.wait_for_kind(id, "claimed").await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert!(node.tree.handles.crash("dataset_loader").await.unwrap());
+    assert_eq!(node.expect_success(id).await.attempt, 1);
+    assert_eq!(source.fetches.load(Ordering::SeqCst), 2);
+}
