@@ -8,7 +8,7 @@ use std::{pin::pin, sync::Arc, time::Duration};
 use bytes::Bytes;
 use tokio::{
     sync::{mpsc, watch},
-    time::{Instant, MissedTickBehavior, interval, sleep_until},
+    time::{Instant, MissedTickBehavior, interval, sleep, sleep_until},
 };
 
 use crate::{
@@ -31,6 +31,8 @@ const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
 const REPORTS: usize = 2;
 /// While it waits for others, an attempt says this often that it is alive.
 const BEAT_INTERVAL: Duration = Duration::from_secs(1);
+/// Tries to write an attempt's end, each as patient as any write.
+const CONCLUDE_TRIES: u32 = 100;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StopWhy {
@@ -83,8 +85,14 @@ impl Attempt {
     pub async fn run(mut self) -> Result<(), Failure> {
         match self.train().await {
             Ok(()) | Err(Halt::Fenced) => Ok(()),
-            Err(Halt::Stopped(why)) => self.stopped(why).await,
-            Err(Halt::Ended(failure)) => self.end(failure).await,
+            Err(Halt::Stopped(why)) => {
+                self.stopped(why).await;
+                Ok(())
+            }
+            Err(Halt::Ended(failure)) => {
+                self.end(failure).await;
+                Ok(())
+            }
             Err(Halt::Crashed(failure)) => Err(failure),
         }
     }
@@ -232,34 +240,35 @@ impl Attempt {
         Ok(())
     }
 
-    async fn stopped(&mut self, why: StopWhy) -> Result<(), Failure> {
+    async fn stopped(&mut self, why: StopWhy) {
         match why {
             StopWhy::Drain => self.end(Failure::drained()).await,
             StopWhy::Cancel => {
                 self.tell_cancel_requested().await;
-                let outcome = self.commit(Input::ConfirmCancel { fence: self.fence }).await;
-                self.concluded(outcome).await
+                self.conclude(Input::ConfirmCancel { fence: self.fence }).await;
             }
         }
     }
 
-    async fn end(&mut self, failure: Failure) -> Result<(), Failure> {
+    async fn end(&mut self, failure: Failure) {
         let retry_after = self.context.retry_delay(&self.record, failure.kind);
-        let outcome = self.commit(Input::EndAttempt { fence: self.fence, failure, retry_after }).await;
-        self.concluded(outcome).await
+        self.conclude(Input::EndAttempt { fence: self.fence, failure, retry_after }).await;
     }
 
-    /// An end that could not be written is found by the pool's search for orphans.
-    async fn concluded(&mut self, outcome: Result<(), Halt>) -> Result<(), Failure> {
-        match outcome {
-            Ok(()) if self.record.state.is_terminal() => self.announce().await,
-            Ok(()) | Err(Halt::Fenced) => {}
-            Err(Halt::Ended(failure) | Halt::Crashed(failure)) => {
-                tracing::warn!(task = %self.record.id, why = failure.message, "the attempt's end is not written yet");
+    /// Writes the attempt's end, however long the store is away: nobody else knows how it ended, and whether it is to be
+    /// charged. An end that could not be written even so is found by the pool's search for orphans.
+    async fn conclude(&mut self, end: Input) {
+        for _ in 0..CONCLUDE_TRIES {
+            match self.commit(end.clone()).await {
+                Ok(()) if self.record.state.is_terminal() => return self.announce().await,
+                Ok(()) | Err(Halt::Fenced | Halt::Stopped(_)) => return,
+                Err(Halt::Ended(failure) | Halt::Crashed(failure)) => {
+                    tracing::warn!(task = %self.record.id, why = failure.message, "the attempt's end is not written yet");
+                }
             }
-            Err(Halt::Stopped(_)) => {}
+            self.control.beat();
+            sleep(BEAT_INTERVAL).await;
         }
-        Ok(())
     }
 
     async fn announce(&self) {

@@ -48,7 +48,7 @@ impl Committer {
 
     /// Makes `input` happen to the task as it stands. Returns the record and the facts that came out.
     pub async fn commit(&self, id: TaskId, input: &Input) -> Result<Next, CommitError> {
-        let record = self.read(id).await?;
+        let record = self.read(id, Instant::now() + PATIENCE).await?;
         self.carry_out(record, true, input).await
     }
 
@@ -67,7 +67,7 @@ impl Committer {
                 Ok(next) => next,
                 Err(refused) if fresh => return Err(self.refused(refused, input).into()),
                 Err(_) => {
-                    record = self.read(record.id).await?;
+                    record = self.read(record.id, deadline).await?;
                     fresh = true;
                     continue;
                 }
@@ -127,8 +127,17 @@ impl Committer {
         transition(record, input, &moment)
     }
 
-    async fn read(&self, id: TaskId) -> Result<TaskRecord, CommitError> {
-        self.tasks.get(id).await?.ok_or(CommitError::NoSuchTask(id))
+    async fn read(&self, id: TaskId, deadline: Instant) -> Result<TaskRecord, CommitError> {
+        let mut failures = 0;
+        loop {
+            match self.tasks.get(id).await {
+                Err(error) if error.is_transient() && Instant::now() < deadline => {
+                    failures += 1;
+                    sleep(pause(failures)).await;
+                }
+                read => return read?.ok_or(CommitError::NoSuchTask(id)),
+            }
+        }
     }
 
     async fn settle(

@@ -1,6 +1,12 @@
 //! What every actor of a node is given: who the node is, its ports, and how it shall behave.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use crate::{
     commit::Committer,
@@ -74,12 +80,13 @@ pub struct Context {
     pub committer: Committer,
     pub metrics: Arc<Metrics>,
     pub settings: Settings,
+    last_line: AtomicU64,
 }
 
 impl Context {
     pub fn new(me: Incarnation, ports: Ports, metrics: Arc<Metrics>, settings: Settings) -> Arc<Self> {
         let committer = Committer::new(&ports, settings.limits, metrics.clone());
-        Arc::new(Self { me, ports, committer, metrics, settings })
+        Arc::new(Self { me, ports, committer, metrics, settings, last_line: AtomicU64::new(0) })
     }
 
     /// How long a task waits before its next attempt, after the one that `record` shows has ended.
@@ -98,10 +105,14 @@ impl Context {
         }
     }
 
-    /// A line in the log that belongs to no task, like the import of a dataset. Its place is its time.
+    /// A line in the log that belongs to no task, like the import of a dataset. Its place is its time, or the next one
+    /// after the line before.
     pub async fn log_line(&self, level: LogLevel, message: String) -> Result<(), PortError> {
         let at = self.ports.clock.now();
+        let after = |last: u64| at.0.max(last + 1);
+        let last = self.last_line.fetch_update(Ordering::AcqRel, Ordering::Acquire, |last| Some(after(last)));
+        let seq = Seq(after(last.unwrap_or_else(|last| last)));
         let kind = EventKind::Log { level, message };
-        self.ports.events.append(&[TaskEvent { task: TaskId::NONE, seq: Seq(at.0), at, kind }]).await
+        self.ports.events.append(&[TaskEvent { task: TaskId::NONE, seq, at, kind }]).await
     }
 }

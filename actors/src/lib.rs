@@ -29,6 +29,7 @@ pub mod assign;
 pub mod checkpoint_policy;
 pub mod restart_policy;
 
+pub mod background;
 pub mod commit;
 pub mod context;
 pub mod handle;

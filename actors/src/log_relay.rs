@@ -7,9 +7,10 @@
 use std::{sync::Arc, time::Duration};
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
-use tokio::{task::JoinHandle, time::sleep};
+use tokio::time::sleep;
 
 use crate::{
+    background::AbortOnDrop,
     context::Context,
     event::Seq,
     handle::{ASK_TIMEOUT, AskError, Handle, Mail},
@@ -64,14 +65,6 @@ pub struct State {
     /// Up to here the log is in memory.
     read: Position,
     _wake: AbortOnDrop,
-}
-
-struct AbortOnDrop(JoinHandle<()>);
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
 }
 
 impl Actor for Relay {

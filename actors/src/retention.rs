@@ -44,8 +44,11 @@ async fn delete_tasks(context: &Context, kept: Duration) -> Result<(), PortError
         for record in page.records.iter().filter(|record| is_old(record)) {
             // The record goes last: whatever is left over until then is found again through it.
             context.ports.artifacts.prune(record.id, record.attempt, &[]).await?;
-            context.ports.tasks.delete(record.id).await?;
-            tracing::info!(task = %record.id, "old task removed");
+            match context.ports.tasks.delete(record.id).await {
+                // Somebody else was faster.
+                Ok(()) | Err(PortError::NotFound(_)) => tracing::info!(task = %record.id, "old task removed"),
+                Err(error) => return Err(error),
+            }
         }
         cursor = page.next;
         if cursor.is_none() {

@@ -190,7 +190,11 @@ impl Desk {
         match self.context.committer.commit(id, &Input::RequestCancel).await {
             Ok(next) => Ok(next.record),
             Err(CommitError::Refused(Refused::AlreadySo)) => self.get(id).await,
-            Err(CommitError::Refused(_)) => Err(DispatchError::Ended(id, self.get(id).await?.state)),
+            Err(CommitError::Refused(_)) => match self.get(id).await? {
+                // What was asked for is so, whoever asked: asking again after a lost answer is no mistake.
+                record if record.state == TaskState::Cancelled => Ok(record),
+                record => Err(DispatchError::Ended(id, record.state)),
+            },
             Err(CommitError::NoSuchTask(id)) => Err(DispatchError::NoSuchTask(id)),
             Err(CommitError::Port(error)) => Err(error.into()),
         }

@@ -19,6 +19,7 @@ use uuid::Uuid;
 
 use crate::{
     attempt::StopWhy,
+    background::{AbortOnDrop, unless_it_panics},
     context::Context,
     dataset_loader::DatasetLoader,
     handle::{ASK_TIMEOUT, AskError, Handle, Mail},
@@ -110,7 +111,7 @@ pub struct State {
     draining: Option<Vec<RpcReplyPort<()>>>,
     /// A `Hinted` is in the mailbox: further hints say nothing new.
     hinted: Arc<AtomicBool>,
-    _hints: slots::AbortOnDrop,
+    _hints: AbortOnDrop,
 }
 
 impl Actor for Pool {
@@ -203,9 +204,9 @@ impl Actor for Pool {
 
 impl Pool {
     /// Turns hints into at most one waiting message.
-    fn listen(&self, myself: ActorRef<Mail<Msg>>, hinted: Arc<AtomicBool>) -> slots::AbortOnDrop {
+    fn listen(&self, myself: ActorRef<Mail<Msg>>, hinted: Arc<AtomicBool>) -> AbortOnDrop {
         let bus = self.context.ports.bus.clone();
-        slots::AbortOnDrop(tokio::spawn(async move {
+        AbortOnDrop(tokio::spawn(async move {
             loop {
                 match bus.receive().await {
                     Ok(hint) => {
@@ -246,7 +247,7 @@ impl Pool {
         let (context, myself) = (self.context.clone(), myself.clone());
         tokio::spawn(async move {
             let claiming = async move { claiming::claim(&context, slot, nonce, busy).await };
-            let outcome = slots::unless_it_panics(claiming).await.flatten().map(Box::new);
+            let outcome = unless_it_panics(claiming).await.flatten().map(Box::new);
             // A failed cast means that the pool has died: its successor finds the task as an orphan.
             let _ = myself.send_message(Mail::own(Msg::Claimed { slot, outcome }));
         });
@@ -350,7 +351,7 @@ impl Pool {
         tokio::spawn(async move {
             let lease = context.settings.lease;
             let reading = async move { claiming::running_here(&context).await };
-            let records = slots::unless_it_panics(reading).await.unwrap_or_default();
+            let records = unless_it_panics(reading).await.unwrap_or_default();
             // Failed casts mean that the pool has died.
             let _ = myself.send_message(Mail::own(Msg::RunningRead { records }));
             myself.send_after(lease, || Mail::own(Msg::OrphanCheckDue));

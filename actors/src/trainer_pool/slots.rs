@@ -3,11 +3,12 @@
 use std::{sync::Arc, time::Duration};
 
 use ractor::{Actor, ActorId, ActorRef};
-use tokio::{task::JoinHandle, time::Instant};
+use tokio::time::Instant;
 
 use super::{Claimed, Msg, Pool, State};
 use crate::{
     attempt::StopWhy,
+    background::unless_it_panics,
     commit::CommitError,
     context::Context,
     handle::Mail,
@@ -106,19 +107,6 @@ async fn give_back(context: Arc<Context>, Claimed { record, fence }: Claimed, fa
         // It ended by itself before its trainer did.
         Err(CommitError::Refused(_) | CommitError::NoSuchTask(_)) => {}
         Err(CommitError::Port(error)) => tracing::warn!(%task, %error, "task not released yet"),
-    }
-}
-
-/// An adapter may panic: then the pool hears of that, and does not wait for ever.
-pub async fn unless_it_panics<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> Option<T> {
-    tokio::spawn(work).await.inspect_err(|error| tracing::error!(%error, "a part of the pool's work ended badly")).ok()
-}
-
-pub struct AbortOnDrop(pub JoinHandle<()>);
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
     }
 }
 
