@@ -109,6 +109,8 @@ pub struct State {
     /// What is being given back.
     releasing: HashSet<Fence>,
     draining: Option<Vec<RpcReplyPort<()>>>,
+    /// Until it has looked for orphans once, a pool does not know what its predecessor has left.
+    knows_orphans: bool,
     /// A `Hinted` is in the mailbox: further hints say nothing new.
     hinted: Arc<AtomicBool>,
     _hints: AbortOnDrop,
@@ -130,6 +132,7 @@ impl Actor for Pool {
             look_again: false,
             releasing: HashSet::new(),
             draining: None,
+            knows_orphans: false,
             _hints: self.listen(myself, hinted.clone()),
             hinted,
         })
@@ -316,7 +319,7 @@ impl Pool {
 
     /// Tells who waits for the drain when nothing is held any more.
     fn drained(&self, state: &mut State) {
-        let at_rest = state.claiming.is_none() && state.releasing.is_empty();
+        let at_rest = state.knows_orphans && state.claiming.is_none() && state.releasing.is_empty();
         let empty = at_rest && state.slots.iter().all(|slot| slot.held.is_none());
         if let (true, Some(waiting)) = (empty, &mut state.draining) {
             for reply in waiting.drain(..) {
@@ -369,5 +372,7 @@ impl Pool {
                 self.release(myself, state, Claimed { record, fence }, failure);
             }
         }
+        state.knows_orphans = true;
+        self.drained(state);
     }
 }

@@ -341,6 +341,8 @@ impl Step<'_> {
             failure: Some(failure.clone()),
             ..self.record.clone()
         };
+        // Progress has paid for it.
+        let charged = charged && self.record.no_progress > 0;
         let fact = EventKind::AttemptFailed { failure: failure.clone(), charged };
         self.next(record, vec![(Seq::attempt_end(self.record.attempt), fact)])
     }

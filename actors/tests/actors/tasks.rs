@@ -131,8 +131,9 @@ async fn a_cache_that_lies_and_fails_changes_no_result() {
 #[tokio::test(start_paused = true)]
 async fn a_spec_that_the_engine_refuses_fails_at_once() {
     let node = TestTree::start().await;
+    // Before the task is there: its first look at the spec takes no time at all.
+    node.add_fault(FaultKind::Invalid, 0, 1, None);
     let id = node.submit(draft()).await;
-    node.add_fault(FaultKind::Invalid, 0, 1, Some(id));
     let record = node.wait_for_end(id).await;
     assert_eq!((record.state, record.attempt), (TaskState::Failed, 1));
     assert_eq!(node.restarts("trainer"), 0, "the trainer did nothing wrong");

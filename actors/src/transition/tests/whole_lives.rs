@@ -99,7 +99,7 @@ started 1.000000s finished 5.000000s failure -, announced
 1/1       1.000000s checkpoint of step 4 saved
 1/2       1.000000s checkpoint of step 10 saved
 1/3       1.000000s epoch 1 finished
-1/failed  2.000000s attempt failed, crashed: node-1 is silent, charged true
+1/failed  2.000000s attempt failed, crashed: node-1 is silent, charged false
 2/0       3.000000s claimed by node-1/0
 2/1       3.000000s Warn: the checkpoint of step 10 is lost: its hash differs
 2/2       3.000000s resumed from step 4
