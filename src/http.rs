@@ -89,6 +89,7 @@ fn routes(api: &Arc<Api>) -> Vec<Route> {
     let mut routes = routes! { api;
         get() => page::index;
         get("assets" / File) => page::asset;
+        get("docs") => page::docs;
 
         post("api" / "v1" / "tasks") => tasks::submit;
         get("api" / "v1" / "tasks") => tasks::list;

@@ -1,4 +1,4 @@
-//! The page at `/`: three static files, built in, or read from `[http] ui_dir` by whoever works on it.
+//! The page at `/`: three static files, built in, or read from `[http] ui_dir` by whoever works on it; and `/docs`.
 
 use std::path::Path;
 
@@ -26,6 +26,22 @@ const POLICY: HeaderValue = HeaderValue::from_static(
 /// `GET /`
 pub async fn index(call: Call) -> Answer {
     file(&call, INDEX).await
+}
+
+/// `GET /docs`: every route of this server, made from the table that serves them.
+pub async fn docs(call: Call) -> Answer {
+    let routes = super::routes(&call.api);
+    let rows: String =
+        routes.iter().map(|it| format!("<tr><td>{}<td><code>{}</code>\n", it.method, it.pattern)).collect();
+    let page = format!(
+        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>KubeML API</title>\n\
+         <link rel=\"stylesheet\" href=\"/assets/app.css\"><main><h1>KubeML API</h1><table>\n{rows}</table></main></html>\n"
+    );
+    let mut response = Response::new(page.into());
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, content_type(INDEX));
+    headers.insert(header::CONTENT_SECURITY_POLICY, POLICY);
+    Ok(response)
 }
 
 /// `GET /assets/{file}`

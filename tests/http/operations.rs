@@ -111,6 +111,18 @@ async fn pages_of_configured_origins_may_call_and_others_may_change_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_docs_list_every_route() {
+    let server = Server::start().await;
+    let docs = server.get("/docs").await;
+    assert_eq!((docs.status.as_u16(), docs.header("content-type")), (200, "text/html; charset=utf-8"));
+    for route in
+        ["<td>POST<td><code>/api/v1/tasks</code>", "<td>GET<td><code>/logs/stream</code>", "/api/v1/tasks/{id}/cancel"]
+    {
+        assert!(docs.text.contains(route), "{route} is not in {}", docs.text);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_page_is_served_with_a_strict_policy_and_brings_everything_along() {
     let server = Server::start().await;
     let page = server.get("/").await;
