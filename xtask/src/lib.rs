@@ -1,0 +1,3 @@
+//! What chores and tests share.
+
+pub mod services;

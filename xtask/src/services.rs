@@ -1,0 +1,1 @@
+//! Real Kafka, Cassandra and Redis on this machine, from packages: no container engine needed.
