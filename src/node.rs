@@ -4,10 +4,9 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 use kubeml_actors::{
     context::{Context, Roles, Settings},
-    in_memory::{InProcessBus, NoCache, SystemClock},
+    in_memory::{InMemoryNodes, InProcessBus, NoCache, SystemClock},
     metrics::Metrics,
-    ports::{ChunkCache, PortError, Ports},
-    reconciler::SoleNode,
+    ports::{ChunkCache, EdgeKinds, PortError, Ports},
     retention::Retention,
     task::Incarnation,
     transition::Limits,
@@ -54,9 +53,8 @@ impl Node {
         let data_dir = DataDir::open(&config.node.data_dir)?;
         let ports = embedded_ports(config, data_dir.path())?;
         let me = Incarnation::fresh(config.node.id.clone());
-        let liveness = Arc::new(SoleNode(me.clone()));
         let context = Context::new(me, ports, Arc::new(Metrics::new()), settings(config));
-        let tree = Tree::start(context, liveness).await?;
+        let tree = Tree::start(context).await?;
         Ok(Self { tree, data_dir, drain_timeout: config.node.drain_timeout })
     }
 
@@ -97,6 +95,8 @@ fn embedded_ports(config: &Config, data_dir: &Path) -> Result<Ports, PortError> 
         artifacts: Arc::new(FileArtifacts::open(&data_dir.join("artifacts"))?),
         engine: Arc::new(CandleEngine::new(config.trainer.threads_per_slot)),
         clock: Arc::new(SystemClock),
+        nodes: Arc::new(InMemoryNodes::new()),
+        kinds: EdgeKinds { store: "embedded", bus: "embedded", cache: config.cache.kind() },
     })
 }
 

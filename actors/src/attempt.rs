@@ -64,6 +64,8 @@ pub struct Attempt {
     teller: telling::Teller,
     /// What the last checkpoint took.
     checkpoint_cost: Option<Duration>,
+    /// The node's, when it was last seen to hold the task.
+    standing: Option<u64>,
 }
 
 impl Attempt {
@@ -78,7 +80,9 @@ impl Attempt {
         let Order { record, fence, control } = order;
         // The claim has written the attempt's fact 0.
         let teller = telling::Teller::new(record.id, fence.attempt, 1);
-        Self { context, loader, slot, record, fence, control, stop, progressed, teller, checkpoint_cost: None }
+        let standing = context.presence.standing();
+        let checkpoint_cost = None;
+        Self { context, loader, slot, record, fence, control, stop, progressed, teller, checkpoint_cost, standing }
     }
 
     /// Returns when the attempt has ended in the store, or with the failure of its trainer.
@@ -177,7 +181,11 @@ impl Attempt {
                     checkpoint_due = None;
                     self.control.want_checkpoint();
                 }
-                _ = progress_due.tick() => self.tell_progress().await,
+                _ = progress_due.tick() => {
+                    if self.may_speak().await? {
+                        self.tell_progress().await;
+                    }
+                }
                 _ = heartbeat.tick() => self.heartbeat().await?,
             }
         }
@@ -186,7 +194,9 @@ impl Attempt {
     async fn heed(&mut self, report: Report) -> Result<(), Halt> {
         match report {
             Report::FirstStep => {
-                self.tell_progress().await;
+                if self.may_speak().await? {
+                    self.tell_progress().await;
+                }
                 Ok(())
             }
             Report::Checkpoint(snapshot) => self.save(snapshot, None).await,
@@ -196,6 +206,17 @@ impl Attempt {
 
     fn checkpoint_interval(&self) -> Duration {
         checkpoint_policy::interval(self.checkpoint_cost, self.context.settings.checkpoint_interval_max)
+    }
+
+    /// Whether facts that no compare-and-set guards may be written. A node that others may have taken for dead looks at the
+    /// task first: somebody else may have it.
+    async fn may_speak(&mut self) -> Result<bool, Halt> {
+        let standing = self.context.presence.standing();
+        if standing.is_some() && standing != self.standing {
+            self.heartbeat().await?;
+            self.standing = standing;
+        }
+        Ok(standing.is_some())
     }
 
     /// Looks whether the task is still this attempt's, and whether somebody wants it cancelled.

@@ -97,10 +97,12 @@ impl Committer {
         }
     }
 
-    /// Writes the ended task's last fact, then notes that it is written. Doing it twice changes nothing.
+    /// Writes the ended task's last fact, sees to it that it is heard, then notes that. Doing it twice changes nothing.
     pub async fn announce(&self, record: &TaskRecord) -> Result<(), CommitError> {
         let Some(fact) = record.terminal_fact() else { return Err(Refused::NotEnded.into()) };
+        let seq = fact.seq;
         self.append(&[fact]).await?;
+        self.events.relay(record.id, seq).await?;
         match self.commit_from(record.clone(), &Input::Announce).await {
             Ok(_) | Err(CommitError::Refused(Refused::AlreadySo)) => Ok(()),
             Err(error) => Err(error),

@@ -8,18 +8,21 @@ use std::{
     time::Duration,
 };
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     commit::Committer,
     event::{EventKind, LogLevel, Seq, TaskEvent},
     metrics::Metrics,
     ports::{PortError, Ports},
+    presence::Presence,
     restart_policy::{Backoff, Intensity, chance},
     retention::Retention,
     task::{FailureKind, Incarnation, TaskId, TaskRecord},
     transition::Limits,
 };
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Roles {
     pub api: bool,
     pub trainer: bool,
@@ -28,6 +31,10 @@ pub struct Roles {
 #[derive(Clone, Debug)]
 pub struct Settings {
     pub roles: Roles,
+    /// No other node works on the same stores: whatever else owned a task is dead.
+    pub alone: bool,
+    /// Where others reach this node over HTTP.
+    pub address: Option<String>,
     pub limits: Limits,
     /// Waiting tasks beyond which a submission is turned away.
     pub queue_max: u64,
@@ -35,9 +42,9 @@ pub struct Settings {
     pub slots: usize,
     /// How often an idle slot looks for work that no hint told of.
     pub scan_interval: Duration,
-    /// How often running tasks that nobody runs and ends that nobody announced are looked for.
+    /// A node that has not been heard of for this long loses its tasks to others.
     pub lease: Duration,
-    /// How often an attempt re-reads its record and looks for cancellation.
+    /// How often a node says that it lives, and an attempt re-reads its record and looks for cancellation.
     pub heartbeat: Duration,
     pub checkpoint_interval_max: Duration,
     /// An attempt without progress for this long is ended and its trainer replaced.
@@ -56,6 +63,8 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             roles: Roles { api: true, trainer: true },
+            alone: true,
+            address: None,
             limits: Limits::default(),
             queue_max: 100_000,
             slots: 1,
@@ -80,13 +89,15 @@ pub struct Context {
     pub committer: Committer,
     pub metrics: Arc<Metrics>,
     pub settings: Settings,
+    pub presence: Presence,
     last_line: AtomicU64,
 }
 
 impl Context {
     pub fn new(me: Incarnation, ports: Ports, metrics: Arc<Metrics>, settings: Settings) -> Arc<Self> {
         let committer = Committer::new(&ports, settings.limits, metrics.clone());
-        Arc::new(Self { me, ports, committer, metrics, settings, last_line: AtomicU64::new(0) })
+        let presence = Presence::new(settings.lease, settings.slots, ports.clock.now());
+        Arc::new(Self { me, ports, committer, metrics, settings, presence, last_line: AtomicU64::new(0) })
     }
 
     /// How long a task waits before its next attempt, after the one that `record` shows has ended.

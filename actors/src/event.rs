@@ -37,6 +37,17 @@ impl Seq {
         Self::new(attempt, Self::N_MAX)
     }
 
+    /// Whether it may be the next fact of its task after `before`. What ends an attempt may follow any of its facts.
+    pub fn follows(self, before: Option<Self>) -> bool {
+        let Some(before) = before else { return self == Self::QUEUED };
+        let ended = before == Self::QUEUED || before == Self::attempt_end(before.attempt());
+        match self.attempt().checked_sub(before.attempt()) {
+            Some(0) => self > before && (self.n() == before.n() + 1 || self.n() >= Self::N_MAX - 1),
+            Some(1) => ended && (self.n() == 0 || self.n() >= Self::N_MAX - 1),
+            _ => false,
+        }
+    }
+
     pub fn attempt(self) -> u32 {
         (self.0 >> Self::N_BITS) as u32
     }

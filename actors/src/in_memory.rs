@@ -6,6 +6,7 @@ mod bus;
 mod cache;
 mod datasets;
 mod facts;
+mod nodes;
 mod source;
 mod state;
 
@@ -22,6 +23,7 @@ pub use self::{
     bus::InProcessBus,
     cache::{InMemoryCache, NoCache},
     datasets::InMemoryDatasetStore,
+    nodes::InMemoryNodes,
     source::FixedSource,
     state::InMemoryState,
 };

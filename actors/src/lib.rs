@@ -27,6 +27,7 @@ pub mod in_memory;
 
 pub mod assign;
 pub mod checkpoint_policy;
+pub mod observer;
 pub mod restart_policy;
 
 pub mod background;
@@ -34,6 +35,7 @@ pub mod commit;
 pub mod context;
 pub mod handle;
 pub mod metrics;
+pub mod presence;
 
 pub mod supervisor;
 pub mod tree;

@@ -11,7 +11,7 @@ use std::{
 use tokio::sync::watch;
 
 use crate::{
-    event::EventKind,
+    event::{EventKind, TaskEvent},
     ports::{LogEntry, Position},
     task::{Progress, TaskId},
 };
@@ -74,15 +74,39 @@ impl Live {
         self.newest.send_replace(position.clone());
     }
 
-    /// The entries after a position, or `None` when the ring does not reach back so far.
-    pub fn after(&self, position: &Position, limit: usize) -> Option<Vec<LogEntry>> {
+    /// The entries after a position that `wanted` admits, at most `limit`, each with the position of who has read from
+    /// there on; and how far that reaches. `None` when the ring does not reach back so far.
+    pub fn after(
+        &self,
+        position: &Position,
+        limit: usize,
+        wanted: impl Fn(&TaskEvent) -> bool,
+    ) -> Option<(Vec<LogEntry>, Position)> {
         let ring = self.lock();
-        let skipped = match ring.entries.iter().rposition(|entry| entry.position == *position) {
-            Some(index) => index + 1,
-            None if ring.start == *position => 0,
-            None => return None,
-        };
-        Some(ring.entries.iter().skip(skipped).take(limit).cloned().collect())
+        if !position.covers(&ring.start) {
+            return None;
+        }
+        let mut reached = position.clone();
+        let mut found = Vec::new();
+        let read = ring.entries.partition_point(|entry| position.covers(&entry.position));
+        for LogEntry { place, event, .. } in ring.entries.range(read..) {
+            if found.len() == limit {
+                break;
+            }
+            // In a log of several partitions some of what follows may have been read.
+            let is_new = !reached.includes(*place);
+            reached.advance(*place);
+            if is_new && wanted(event) {
+                found.push(LogEntry { position: reached.clone(), place: *place, event: event.clone() });
+            }
+        }
+        Some((found, reached))
+    }
+
+    /// Whether the ring has something after a position.
+    pub fn has_after(&self, position: &Position) -> bool {
+        let ring = self.lock();
+        position.covers(&ring.start) && ring.entries.back().is_some_and(|last| !position.covers(&last.position))
     }
 
     /// The latest progress of a running task's `attempt`, if one was heard of.

@@ -91,6 +91,7 @@ pub struct Metrics {
     pub dead_letters: IntCounterVec,
     pub log_ring_entries: IntGauge,
     pub subscriptions: IntGauge,
+    pub nodes_alive: IntGauge,
 }
 
 const FAST: [f64; 11] = [0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2.5, 10.0];
@@ -152,6 +153,7 @@ impl Metrics {
             dead_letters: counters("kubeml_dead_letters_total", "What nobody could act on", &["topic", "reason"]),
             log_ring_entries: register.gauge("kubeml_log_ring_entries", "Facts kept in memory for subscribers"),
             subscriptions: register.gauge("kubeml_log_subscriptions", "Open subscriptions to facts"),
+            nodes_alive: register.gauge("kubeml_nodes_alive", "Nodes heard of within a lease, as this node sees it"),
             registry: register.0.clone(),
         };
         metrics.zero();

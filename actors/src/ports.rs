@@ -2,23 +2,25 @@
 //!
 //! Every adapter of a port passes the port's contract suite (feature `testing`); the in-memory ones are its reference.
 
-use std::{collections::HashMap, fmt, str::FromStr, sync::Arc};
-
-use async_trait::async_trait;
-use bytes::Bytes;
-use tokio::sync::watch;
+use std::{collections::HashMap, sync::Arc};
 
 use crate::{
     dataset::{ChunkHash, Manifest, RawDataset},
-    event::{Seq, TaskEvent},
+    event::TaskEvent,
     spec::ModelKind,
     task::{ArtifactKey, ArtifactRef, TaskId, TaskRecord, TaskState},
     timestamp::Timestamp,
 };
+use async_trait::async_trait;
+use bytes::Bytes;
 
 mod engine;
+mod log;
+mod nodes;
 
 pub use engine::{Control, Engine, EngineError, Fitted, Report, Snapshot, Trained, Work};
+pub use log::{BadPosition, EventLog, LogEntry, LogPage, Place, Position};
+pub use nodes::{ActorReport, NodeRegistry, NodeRow, SlotReport};
 
 /// Why a port could not do it. `what` says where and, if somebody can do something about it, what.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -110,92 +112,34 @@ pub trait TaskStore: Send + Sync {
     /// The queued tasks (see [`TaskRecord::is_queued`]) in one of `states`: highest priority first, then oldest.
     async fn queue(&self, states: &[TaskState], limit: usize) -> Result<Vec<TaskRecord>, PortError>;
 
+    /// The queued tasks by state. Of ended ones that are announced a store need not know the number.
     async fn counts(&self) -> Result<HashMap<TaskState, u64>, PortError>;
 
     /// Removes an announced task and its events. [`PortError::Rejected`] when it has not ended.
     async fn delete(&self, id: TaskId) -> Result<(), PortError>;
 }
 
-/// A place in the log of all tasks: one counter for each of its partitions.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Position(pub Vec<u64>);
-
-impl Position {
-    /// A position in a log of one partition.
-    pub fn single(counter: u64) -> Self {
-        Self(vec![counter])
-    }
-
-    /// The counter of a log of one partition; 0, its beginning, for the empty position.
-    pub fn counter(&self) -> u64 {
-        self.0.first().copied().unwrap_or(0)
-    }
-
-    /// Whether everything up to `other` lies before this position, or at it.
-    pub fn covers(&self, other: &Self) -> bool {
-        let counter = |partition| self.0.get(partition).copied().unwrap_or(0);
-        other.0.iter().enumerate().all(|(partition, other)| counter(partition) >= *other)
-    }
-}
-
-impl fmt::Display for Position {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let counters: Vec<String> = self.0.iter().map(u64::to_string).collect();
-        f.write_str(&counters.join("-"))
-    }
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no position in the log: expected numbers joined by '-'")]
-pub struct BadPosition(pub String);
-
-impl FromStr for Position {
-    type Err = BadPosition;
-
-    fn from_str(text: &str) -> Result<Self, BadPosition> {
-        let counters: Result<Vec<u64>, _> = text.split('-').map(str::parse).collect();
-        counters.map(Self).map_err(|_| BadPosition(text.to_owned()))
-    }
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub struct LogEntry {
-    pub position: Position,
-    pub event: TaskEvent,
-}
-
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct LogPage {
-    pub entries: Vec<LogEntry>,
-    /// Entries after the asked-for position and before the last of these have been removed.
-    pub gap: bool,
-}
-
-/// The log of facts: one task's in the order of `seq`, all tasks' in the order of `Position`.
-///
-/// A fact older than the newest of its task is not taken: its writer has been replaced. Writing the same fact again is
-/// no error and changes nothing.
-#[async_trait]
-pub trait EventLog: Send + Sync {
-    /// Returns when the facts are durable.
-    async fn append(&self, events: &[TaskEvent]) -> Result<(), PortError>;
-
-    /// `limit` is at least 1.
-    async fn read_task(&self, task: TaskId, after: Option<Seq>, limit: usize) -> Result<Vec<TaskEvent>, PortError>;
-
-    async fn read_all(&self, after: &Position, limit: usize) -> Result<LogPage, PortError>;
-
-    /// The newest durable position; changes wake.
-    fn head(&self) -> watch::Receiver<Position>;
-
-    /// Removes facts from before `horizon`, except of tasks that have not ended. Returns how many.
-    async fn trim(&self, horizon: Timestamp) -> Result<u64, PortError>;
-}
-
 /// A wake-up: there may be work for whoever has a free slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hint {
     pub task: TaskId,
+    /// For who listens on the bus without the store; a received hint may lack it.
+    pub model: Option<ModelKind>,
+}
+
+impl Hint {
+    pub fn of(record: &TaskRecord) -> Self {
+        Self { task: record.id, model: Some(record.spec.model) }
+    }
+}
+
+/// How far the import of a dataset is, for who listens on the bus.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DatasetNews {
+    pub dataset: String,
+    pub completed: bool,
+    pub chunks: usize,
+    pub bytes: u64,
 }
 
 /// What nobody can act on.
@@ -220,6 +164,15 @@ pub trait TaskBus: Send + Sync {
 
     /// Never waits.
     fn bury(&self, letter: DeadLetter);
+
+    /// Never waits.
+    fn note_dataset(&self, news: DatasetNews);
+
+    /// Whether it can be reached.
+    async fn check(&self) -> Result<(), PortError>;
+
+    /// Sends a message to where nobody acts on it, and returns when it has arrived.
+    async fn send_test(&self) -> Result<(), PortError>;
 }
 
 /// Write-once chunks by hash; a manifest makes its version visible.
@@ -233,6 +186,11 @@ pub trait DatasetStore: Send + Sync {
     async fn manifest(&self, name: &str) -> Result<Option<Manifest>, PortError>;
     /// By name.
     async fn manifests(&self) -> Result<Vec<Manifest>, PortError>;
+
+    /// Keeps two nodes from importing the same dataset side by side: `false` while another one is at it. A node that died
+    /// at it is forgotten after a while. Importing twice costs time and changes nothing.
+    async fn begin_import(&self, name: &str) -> Result<bool, PortError>;
+    async fn end_import(&self, name: &str) -> Result<(), PortError>;
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -322,4 +280,15 @@ pub struct Ports {
     pub artifacts: Arc<dyn ArtifactStore>,
     pub engine: Arc<dyn Engine>,
     pub clock: Arc<dyn Clock>,
+    pub nodes: Arc<dyn NodeRegistry>,
+    /// What to call store, bus and cache.
+    pub kinds: EdgeKinds,
+}
+
+/// The names by which store, bus and cache are configured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EdgeKinds {
+    pub store: &'static str,
+    pub bus: &'static str,
+    pub cache: &'static str,
 }

@@ -1,77 +1,81 @@
-//! Finds what fell between: tasks whose owner is dead, ends that nobody announced.
+//! Finds what fell between: tasks whose owner is dead, ends that nobody announced. Says to others that this node lives.
 //!
-//! Hears: `ScanDue` from itself, at once when it starts and once a lease after that; `RetentionDue`, once an hour.
-//! Asks: nobody; scans the store. Tells: the bus, about tasks that are free again. Counts tasks by state on the way.
-//! If it dies: nothing is lost; its successor scans at once.
+//! Hears: `ScanDue` from itself, at once when it starts and then every second, or with every heartbeat if there are other
+//! nodes to watch; `RetentionDue`, once an hour. Asks: nobody; scans the store and the registry of nodes.
+//! Tells: the registry; the bus, about tasks that are free again. Counts tasks by state on the way.
+//! If it dies: nothing is lost; its successor beats and scans at once, well within a lease.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
+use tokio::time::{Instant, timeout};
 
 use crate::{
+    background::AbortOnDrop,
     commit::CommitError,
-    context::Context,
+    context::{Context, Settings},
+    event::Seq,
     handle::{Handle, Mail},
     metrics::ActorKind,
+    observer::Observer,
     ports::{Hint, PortError},
-    retention,
-    task::{Incarnation, TaskRecord, TaskState},
+    presence, retention,
+    task::{Incarnation, TaskId, TaskRecord, TaskState},
     transition::{Input, Next},
 };
 
 pub type Reconciler = Handle<Msg>;
 
 /// Tasks looked at in one scan; the next scan sees the rest.
-const PAGE: usize = 1_000;
+const PAGE: usize = 10_000;
 /// Counting is cheap and dashboards are read by people.
 const SCAN_INTERVAL_MAX: Duration = Duration::from_secs(1);
+/// A dead node's tasks do not wait longer than this for a log that is away.
+const RELAY_TIMEOUT: Duration = Duration::from_secs(1);
 
 pub enum Msg {
     ScanDue,
     RetentionDue,
 }
 
-/// Whether an owner is known to be dead. Safety never depends on the answer; a wrong one wastes work.
-pub trait Liveness: Send + Sync {
-    fn is_dead(&self, owner: &Incarnation) -> bool;
-}
-
-/// For a node that holds the only lock on its stores: every other incarnation is dead.
-pub struct SoleNode(pub Incarnation);
-
-impl Liveness for SoleNode {
-    fn is_dead(&self, owner: &Incarnation) -> bool {
-        *owner != self.0
-    }
-}
-
 pub struct Scanner {
     pub context: Arc<Context>,
-    pub liveness: Arc<dyn Liveness>,
+}
+
+pub struct State {
+    since: Instant,
+    /// Who else is there. A node that is alone knows: nobody.
+    others: Option<Observer>,
+    /// Ends that the last scan found unannounced: whoever ended them may still be at it.
+    unannounced: HashSet<TaskId>,
+    _heartbeat: AbortOnDrop,
 }
 
 impl Actor for Scanner {
     type Msg = Mail<Msg>;
-    type State = ();
+    type State = State;
     type Arguments = ();
 
-    async fn pre_start(&self, myself: ActorRef<Mail<Msg>>, (): ()) -> Result<(), ActorProcessingErr> {
+    async fn pre_start(&self, myself: ActorRef<Mail<Msg>>, (): ()) -> Result<State, ActorProcessingErr> {
         for first in [Msg::ScanDue, Msg::RetentionDue] {
             // A failed cast means that the actor has ended.
             let _ = myself.send_message(Mail::own(first));
         }
-        Ok(())
+        let Context { me, settings, .. } = &*self.context;
+        let others = (!settings.alone).then(|| Observer::new(me.clone(), settings.lease));
+        let _heartbeat = presence::beat(self.context.clone());
+        Ok(State { since: Instant::now(), others, unannounced: HashSet::new(), _heartbeat })
     }
 
     async fn handle(
         &self,
         myself: ActorRef<Mail<Msg>>,
         mail: Mail<Msg>,
-        (): &mut (),
+        state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
         let (message, _permit) = mail.open(ActorKind::Reconciler, &self.context.metrics);
         match message {
-            Msg::ScanDue => self.scan_due(&myself).await,
+            Msg::ScanDue => self.scan_due(&myself, state).await,
             Msg::RetentionDue => self.retention_due(myself),
         }
         Ok(())
@@ -79,11 +83,13 @@ impl Actor for Scanner {
 }
 
 impl Scanner {
-    async fn scan_due(&self, myself: &ActorRef<Mail<Msg>>) {
-        if let Err(error) = self.scan().await {
+    async fn scan_due(&self, myself: &ActorRef<Mail<Msg>>, state: &mut State) {
+        if let Err(error) = self.scan(state).await {
             tracing::warn!(%error, "cannot scan the task store");
         }
-        myself.send_after(self.context.settings.lease.min(SCAN_INTERVAL_MAX), || Mail::own(Msg::ScanDue));
+        let Settings { alone, lease, heartbeat, .. } = self.context.settings;
+        let next = if alone { lease.min(SCAN_INTERVAL_MAX) } else { heartbeat };
+        myself.send_after(next, || Mail::own(Msg::ScanDue));
     }
 
     /// Takes its time, so not in the mailbox.
@@ -97,21 +103,40 @@ impl Scanner {
         });
     }
 
-    async fn scan(&self) -> Result<(), PortError> {
+    async fn scan(&self, state: &mut State) -> Result<(), PortError> {
+        self.watch(state).await?;
         let tasks = &self.context.ports.tasks;
         for (state, count) in tasks.counts().await? {
             self.context.metrics.tasks.with_label_values(&[state.as_str()]).set(count as i64);
         }
         let unfinished = [TaskState::Running, TaskState::Succeeded, TaskState::Failed, TaskState::Cancelled];
+        let seen_before = std::mem::take(&mut state.unannounced);
         let mut log_answers = true;
-        for record in tasks.queue(&unfinished, PAGE).await? {
-            if record.state.is_terminal() {
+        let records = tasks.queue(&unfinished, PAGE).await?;
+        let owners: Vec<Incarnation> = records.iter().filter_map(owner_of).cloned().collect();
+        for record in records {
+            match owner_of(&record) {
+                Some(owner) if state.is_dead(owner, &self.context.me) => self.reap(record).await?,
+                Some(_) => {}
                 // Each announcement is patient: one that waited in vain for the log is enough for this scan.
-                log_answers = log_answers && self.announce(&record).await;
-            } else if record.owner.as_ref().is_some_and(|owner| self.liveness.is_dead(&owner.incarnation)) {
-                self.reap(record).await?;
+                None if seen_before.contains(&record.id) && log_answers => log_answers = self.announce(&record).await,
+                None => {
+                    state.unannounced.insert(record.id);
+                }
             }
         }
+        if let Some(others) = &mut state.others {
+            others.retain(&owners);
+        }
+        Ok(())
+    }
+
+    /// Looks who else is there.
+    async fn watch(&self, state: &mut State) -> Result<(), PortError> {
+        let Some(others) = &mut state.others else { return Ok(()) };
+        let rows = self.context.ports.nodes.nodes().await.inspect_err(|_| others.read_failed())?;
+        others.read(&rows, state.since.elapsed());
+        self.context.metrics.nodes_alive.set(others.alive() as i64);
         Ok(())
     }
 
@@ -119,13 +144,15 @@ impl Scanner {
     async fn reap(&self, record: TaskRecord) -> Result<(), PortError> {
         let Some(fence) = record.fence() else { return Ok(()) };
         let why = format!("{} is gone", record.worker_id.as_deref().unwrap_or("its worker"));
+        // Before the task is free, so that nobody hears of the next attempt first.
+        self.tell_for(&record).await;
         match self.context.committer.commit_from(record, &Input::Reap { fence, why }).await {
             Ok(Next { record, .. }) if record.state.is_terminal() => {
                 self.announce(&record).await;
             }
             Ok(Next { record, .. }) => {
                 tracing::info!(task = %record.id, attempt = record.attempt, "released: its worker is gone");
-                self.context.ports.bus.publish(Hint { task: record.id });
+                self.context.ports.bus.publish(Hint::of(&record));
             }
             // Somebody else was faster.
             Err(CommitError::Refused(_) | CommitError::NoSuchTask(_)) => {}
@@ -134,8 +161,17 @@ impl Scanner {
         Ok(())
     }
 
+    /// A dead owner may have stored facts that it did not live to tell.
+    async fn tell_for(&self, record: &TaskRecord) {
+        let telling = self.context.ports.events.relay(record.id, Seq::new(record.attempt, 0));
+        if !matches!(timeout(RELAY_TIMEOUT, telling).await, Ok(Ok(()))) {
+            tracing::debug!(task = %record.id, "its owner's last facts are told later");
+        }
+    }
+
     /// `false` when the log or the store did not answer.
     async fn announce(&self, record: &TaskRecord) -> bool {
+        self.tell_for(record).await;
         match self.context.committer.announce(record).await {
             Ok(()) | Err(CommitError::Refused(_) | CommitError::NoSuchTask(_)) => true,
             Err(CommitError::Port(error)) => {
@@ -144,4 +180,18 @@ impl Scanner {
             }
         }
     }
+}
+
+impl State {
+    fn is_dead(&mut self, owner: &Incarnation, me: &Incarnation) -> bool {
+        match &mut self.others {
+            Some(others) => others.is_dead(owner),
+            None => owner != me,
+        }
+    }
+}
+
+/// Who runs the task, if somebody does.
+fn owner_of(record: &TaskRecord) -> Option<&Incarnation> {
+    record.owner.as_ref().filter(|_| record.state == TaskState::Running).map(|owner| &owner.incarnation)
 }

@@ -6,7 +6,10 @@
 use std::{sync::Arc, time::Duration};
 
 use prometheus::IntGauge;
-use tokio::{sync::watch, time::timeout};
+use tokio::{
+    sync::watch,
+    time::{sleep, timeout},
+};
 
 use crate::{
     event::{Seq, TaskEvent},
@@ -22,6 +25,8 @@ mod tests;
 const PAGE: usize = 256;
 /// How long the store may be ahead of the relay before a subscription reads the store itself.
 const RELAY_PATIENCE: Duration = Duration::from_millis(100);
+/// How often the store is asked while nobody hears of new facts.
+const DEAF_PAUSE: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum Delivery {
@@ -64,11 +69,24 @@ impl Source {
     /// Returns when there is more than `seen`: at once when the ring has it, a little later when only the store has.
     async fn grown(&mut self, seen: &Position) {
         // The log lives as long as the node: its channels do not close under a subscription.
-        let _ = self.head.wait_for(|head| !seen.covers(head)).await;
-        let in_ring = |live: &Live| live.after(seen, 1).is_some_and(|newer| !newer.is_empty());
+        let grown = self.head.wait_for(|head| !seen.covers(head));
+        tokio::select! {
+            _ = grown => {}
+            () = unheard(&*self.events) => return,
+        }
         let live = self.live.clone();
-        let relayed = self.newest.wait_for(|_| in_ring(&live));
+        let relayed = self.newest.wait_for(|_| live.has_after(seen));
         let _ = timeout(RELAY_PATIENCE, relayed).await;
+    }
+}
+
+/// Returns after a while, if new facts are not heard of then.
+async fn unheard(events: &dyn EventLog) {
+    loop {
+        sleep(DEAF_PAUSE).await;
+        if !events.is_live() {
+            return;
+        }
     }
 }
 
@@ -88,8 +106,8 @@ impl AllEvents {
     /// Waits for the next entries. Cancelling the future loses nothing.
     pub async fn next(&mut self) -> Result<Delivery, PortError> {
         loop {
-            let delivery = match self.source.live.after(&self.cursor, PAGE) {
-                Some(entries) if !entries.is_empty() => Delivery::Entries(entries),
+            let delivery = match self.source.live.after(&self.cursor, PAGE, |_| true) {
+                Some((entries, _)) if !entries.is_empty() => Delivery::Entries(entries),
                 _ => {
                     let page = self.source.events.read_all(&self.cursor, PAGE).await?;
                     if page.gap { Delivery::Gap(page.entries) } else { Delivery::Entries(page.entries) }
@@ -143,11 +161,13 @@ impl TaskEvents {
     /// Facts after the cursor: from the ring if it reaches back to `checked`, else from the store.
     async fn look(&mut self) -> Result<Vec<TaskEvent>, PortError> {
         if let Some(checked) = &self.checked
-            && let Some(entries) = self.source.live.after(checked, usize::MAX)
-            && let Some(last) = entries.last()
+            && self.source.events.is_live()
+            && let Some((entries, reached)) = self.source.live.after(checked, usize::MAX, |event| self.is_next(event))
+            && reached != *checked
+            && self.has_no_hole(&entries)
         {
-            self.checked = Some(last.position.clone());
-            return Ok(self.mine(entries));
+            self.checked = Some(reached);
+            return Ok(entries.into_iter().map(|entry| entry.event).collect());
         }
         let head = self.source.head.borrow_and_update().clone();
         let facts = self.source.events.read_task(self.task, self.cursor, PAGE).await?;
@@ -158,8 +178,14 @@ impl TaskEvents {
         Ok(facts)
     }
 
-    fn mine(&self, entries: Vec<LogEntry>) -> Vec<TaskEvent> {
-        let newer = |event: &TaskEvent| event.task == self.task && self.cursor.is_none_or(|cursor| event.seq > cursor);
-        entries.into_iter().map(|entry| entry.event).filter(newer).collect()
+    /// What was heard may lack a fact that its writer stored and did not live to tell; the store has it.
+    fn has_no_hole(&self, entries: &[LogEntry]) -> bool {
+        let seqs = entries.iter().map(|entry| entry.event.seq);
+        let before = std::iter::once(self.cursor).chain(seqs.clone().map(Some));
+        seqs.zip(before).all(|(seq, before)| seq.follows(before))
+    }
+
+    fn is_next(&self, event: &TaskEvent) -> bool {
+        event.task == self.task && self.cursor.is_none_or(|cursor| event.seq > cursor)
     }
 }

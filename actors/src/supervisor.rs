@@ -164,6 +164,7 @@ impl Supervisor {
         state.children[child].id = None;
         let spec = &self.children[child];
         (spec.vacate)();
+        self.context.presence.note_error(spec.kind, message);
         self.context.metrics.actor_alive.with_label_values(&[spec.kind.as_str()]).dec();
         self.context.metrics.actor_stopped.with_label_values(&[spec.kind.as_str(), reason]).inc();
         if state.stopping {

@@ -158,7 +158,7 @@ impl Desk {
         self.admit(record.id).await?;
         match ports.tasks.insert(&record, &[queued]).await? {
             Inserted::Fresh => {
-                ports.bus.publish(Hint { task: record.id });
+                ports.bus.publish(Hint::of(&record));
                 self.warm_ahead(&record);
                 Ok(Submitted::Fresh(Box::new(record)))
             }

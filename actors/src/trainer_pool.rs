@@ -6,10 +6,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
     time::Duration,
 };
 
@@ -24,16 +21,19 @@ use crate::{
     dataset_loader::DatasetLoader,
     handle::{ASK_TIMEOUT, AskError, Handle, Mail},
     metrics::ActorKind,
+    ports::Hint,
     task::{Failure, Fence, TaskId, TaskRecord},
     trainer::{Order, stop_reason},
 };
 
 mod claiming;
+mod hints;
 mod slots;
 #[cfg(test)]
 mod tests;
 
 use claiming::Claimed;
+use hints::Hints;
 use slots::{Held, Slot};
 
 pub type TrainerPool = Handle<Msg>;
@@ -111,8 +111,9 @@ pub struct State {
     draining: Option<Vec<RpcReplyPort<()>>>,
     /// Until it has looked for orphans once, a pool does not know what its predecessor has left.
     knows_orphans: bool,
-    /// A `Hinted` is in the mailbox: further hints say nothing new.
-    hinted: Arc<AtomicBool>,
+    hints: Hints,
+    /// Acted on by the claim that is under way.
+    heeded: Vec<Hint>,
     _hints: AbortOnDrop,
 }
 
@@ -122,7 +123,7 @@ impl Actor for Pool {
     type Arguments = ();
 
     async fn pre_start(&self, myself: ActorRef<Mail<Msg>>, (): ()) -> Result<State, ActorProcessingErr> {
-        let hinted = Arc::new(AtomicBool::new(false));
+        let hints = Hints::default();
         // A predecessor's trainers have died with it.
         self.context.metrics.actor_alive.with_label_values(&[ActorKind::Trainer.as_str()]).set(0);
         Ok(State {
@@ -133,8 +134,9 @@ impl Actor for Pool {
             releasing: HashSet::new(),
             draining: None,
             knows_orphans: false,
-            _hints: self.listen(myself, hinted.clone()),
-            hinted,
+            _hints: self.listen(myself, hints.clone()),
+            hints,
+            heeded: Vec::new(),
         })
     }
 
@@ -157,10 +159,7 @@ impl Actor for Pool {
     ) -> Result<(), ActorProcessingErr> {
         let (message, _permit) = mail.open(ActorKind::TrainerPool, &self.context.metrics);
         match message {
-            Msg::Hinted => {
-                state.hinted.store(false, Ordering::Release);
-                self.look_for_work(&myself, state);
-            }
+            Msg::Hinted => self.hinted(&myself, state),
             Msg::ScanDue => self.scan_due(&myself, state),
             Msg::Claimed { slot, outcome } => self.claimed(&myself, state, slot, outcome),
             Msg::Progressed { slot, fence } => self.progressed(&myself, state, slot, fence),
@@ -207,15 +206,13 @@ impl Actor for Pool {
 
 impl Pool {
     /// Turns hints into at most one waiting message.
-    fn listen(&self, myself: ActorRef<Mail<Msg>>, hinted: Arc<AtomicBool>) -> AbortOnDrop {
+    fn listen(&self, myself: ActorRef<Mail<Msg>>, hints: Hints) -> AbortOnDrop {
         let bus = self.context.ports.bus.clone();
         AbortOnDrop(tokio::spawn(async move {
             loop {
                 match bus.receive().await {
                     Ok(hint) => {
-                        bus.acknowledge(hint);
-                        if !hinted.swap(true, Ordering::AcqRel) && myself.send_message(Mail::own(Msg::Hinted)).is_err()
-                        {
+                        if hints.add(hint) && myself.send_message(Mail::own(Msg::Hinted)).is_err() {
                             return;
                         }
                     }
@@ -231,6 +228,20 @@ impl Pool {
     fn scan_due(&self, myself: &ActorRef<Mail<Msg>>, state: &mut State) {
         self.look_for_work(myself, state);
         myself.send_after(self.context.settings.scan_interval, || Mail::own(Msg::ScanDue));
+    }
+
+    /// With a free slot, hints are acknowledged when the claim they led to is durable; without one they are dropped: their
+    /// tasks are in the queue, which is looked at as soon as a slot is free.
+    fn hinted(&self, myself: &ActorRef<Mail<Msg>>, state: &mut State) {
+        state.heeded.extend(state.hints.take());
+        self.look_for_work(myself, state);
+        if state.claiming.is_none() {
+            self.acknowledge_hints(state);
+        }
+    }
+
+    fn acknowledge_hints(&self, state: &mut State) {
+        state.heeded.drain(..).for_each(|hint| self.context.ports.bus.acknowledge(hint));
     }
 
     /// Starts a claim if there is a free slot. One at a time, so that a decision sees the outcome of the one before.
@@ -258,6 +269,7 @@ impl Pool {
 
     fn claimed(&self, myself: &ActorRef<Mail<Msg>>, state: &mut State, slot: usize, outcome: Option<Box<Claimed>>) {
         state.claiming = None;
+        self.acknowledge_hints(state);
         let found = outcome.is_some();
         if let Some(claimed) = outcome
             && let Err(claimed) = self.hand_over(state, slot, claimed)
@@ -330,6 +342,9 @@ impl Pool {
     }
 
     fn note_slots(&self, state: &State) {
+        for (number, slot) in state.slots.iter().enumerate() {
+            self.context.presence.slot_holds(number, slot.held.as_ref().map(|held| held.record.id));
+        }
         let busy = state.slots.iter().filter(|slot| slot.held.is_some()).count();
         let gauge = &self.context.metrics.trainer_slots;
         gauge.with_label_values(&["busy"]).set(busy as i64);

@@ -13,7 +13,7 @@ use crate::{
     live::Live,
     log_relay::{LogRelay, Relay},
     metrics::ActorKind,
-    reconciler::{Liveness, Reconciler, Scanner},
+    reconciler::{Reconciler, Scanner},
     supervisor::{ChildSpec, Msg, Supervisor},
     task_dispatcher::{Dispatcher, TaskDispatcher},
     trainer_pool::{Pool, TrainerPool},
@@ -73,12 +73,12 @@ impl Handles {
 }
 
 impl Tree {
-    pub async fn start(context: Arc<Context>, liveness: Arc<dyn Liveness>) -> Result<Self, NotStarted> {
+    pub async fn start(context: Arc<Context>) -> Result<Self, NotStarted> {
         let handles = Handles::vacant(&context);
         let start = context.ports.events.head().borrow().clone();
         let live = Arc::new(Live::new(start, context.settings.ring));
         let (gave_up, hears_giving_up) = watch::channel(None);
-        let children = children(&context, &handles, &live, &liveness);
+        let children = children(&context, &handles, &live);
         let root = Supervisor { context: context.clone(), children, gave_up };
         let started = Actor::spawn(None, root, ()).await;
         let (supervisor, ended) = started.map_err(|error| NotStarted(error.to_string()))?;
@@ -103,20 +103,18 @@ impl Tree {
         self.handles.pool.drain(limit).await
     }
 
-    /// Ends every actor.
+    /// Ends every actor, and then says that this node is gone: others need not wait for its lease to run out.
     pub async fn stop(self) {
         // A failed cast means that it has ended already.
         let _ = self.supervisor.send_message(Msg::Stop);
         let _ = self.ended.await;
+        if let Err(error) = self.context.ports.nodes.leave(&self.context.me).await {
+            tracing::debug!(%error, "others will see that this node is gone");
+        }
     }
 }
 
-fn children(
-    context: &Arc<Context>,
-    handles: &Handles,
-    live: &Arc<Live>,
-    liveness: &Arc<dyn Liveness>,
-) -> Vec<ChildSpec> {
+fn children(context: &Arc<Context>, handles: &Handles, live: &Arc<Live>) -> Vec<ChildSpec> {
     let roles = context.settings.roles;
     let mut children = Vec::new();
     if roles.api {
@@ -128,11 +126,8 @@ fn children(
             pool: pool.clone(),
         }));
     }
-    let (scanner, is_dead) = (context.clone(), liveness.clone());
-    children.push(ChildSpec::new(&handles.reconciler, move || Scanner {
-        context: scanner.clone(),
-        liveness: is_dead.clone(),
-    }));
+    let scanner = context.clone();
+    children.push(ChildSpec::new(&handles.reconciler, move || Scanner { context: scanner.clone() }));
     let loader = context.clone();
     children.push(ChildSpec::new(&handles.loader, move || Loader { context: loader.clone() }));
     if roles.api {

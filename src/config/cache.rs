@@ -25,6 +25,14 @@ const KINDS: &[Kind<Cache>] = &[
 ];
 
 impl Cache {
+    /// Its name in the configuration.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Memory(_) => "memory",
+            Self::None => "none",
+        }
+    }
+
     pub(super) fn read(table: &mut Table<'_>) -> Self {
         table.kind(KINDS)
     }

@@ -80,7 +80,7 @@ impl Feed for Lines {
             Delivery::Entries(entries) => (Vec::new(), entries),
             Delivery::Gap(entries) => (vec![gap("lines before these have been deleted")], entries),
         };
-        for LogEntry { position, event } in &entries {
+        for LogEntry { position, event, .. } in &entries {
             let known = self.known(event).await;
             if let Some(line) = line(event, &known) {
                 let task_id = (event.task != TaskId::NONE).then_some(event.task);

@@ -10,7 +10,6 @@ use kubeml_actors::{
     context::{Context, Settings},
     in_memory::SystemClock,
     metrics::Metrics,
-    reconciler::SoleNode,
     task::Incarnation,
     testing::{scripted_engine::ScriptedEngine, test_tree::World},
     tree::Tree,
@@ -83,9 +82,8 @@ impl Server {
         let millis = Duration::from_millis;
         let settings =
             Settings { scan_interval: millis(10), heartbeat: millis(20), queue_max: 50, ..Settings::default() };
-        let liveness = Arc::new(SoleNode(me.clone()));
         let context = Context::new(me, world.ports.clone(), Arc::new(Metrics::new()), settings);
-        let tree = Tree::start(context, liveness).await.expect("the tree starts");
+        let tree = Tree::start(context).await.expect("the tree starts");
         let phase = Phase::serving();
         let serving = tokio::spawn(serve(Api::new(&tree, http, phase.clone()), listener));
         // An error means that another test has installed it.

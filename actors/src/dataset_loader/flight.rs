@@ -4,14 +4,18 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use tokio::{sync::watch, task::spawn_blocking, time::interval};
+use tokio::{
+    sync::watch,
+    task::spawn_blocking,
+    time::{interval, sleep},
+};
 
 use crate::{
     context::Context,
     dataset::{ChunkHash, Dataset, Manifest, RawDataset},
     event::LogLevel,
     handle::AskError,
-    ports::{FetchProgress, Fetching, PortError},
+    ports::{DatasetNews, FetchProgress, Fetching, PortError},
     task::{Failure, FailureKind},
 };
 
@@ -81,18 +85,38 @@ pub async fn fill_cache(context: &Context, manifest: &Manifest) -> Result<bool, 
     Ok(all_cached)
 }
 
+/// One node imports, the others wait for what it brings.
 async fn import(context: &Context, name: &str) -> Result<Manifest, PortError> {
+    let datasets = &context.ports.datasets;
+    while !datasets.begin_import(name).await? {
+        sleep(PROGRESS_INTERVAL).await;
+        if let Some(manifest) = datasets.manifest(name).await? {
+            return Ok(manifest);
+        }
+    }
+    let imported = import_alone(context, name).await;
+    if let Err(error) = datasets.end_import(name).await {
+        tracing::debug!(name, %error, "others may import it a little later only");
+    }
+    imported
+}
+
+async fn import_alone(context: &Context, name: &str) -> Result<Manifest, PortError> {
     let _timer = context.metrics.dataset_import_seconds.start_timer();
     say(context, format!("loading {name}")).await;
     let raw = fetch(context, name).await?;
     raw.check().map_err(|error| PortError::Rejected(error.to_string()))?;
     let (manifest, chunks) = cut(raw).await?;
+    let bytes = chunks.iter().map(|(_, chunk)| chunk.len() as u64).sum();
+    let news = |completed| DatasetNews { dataset: name.to_owned(), completed, chunks: chunks.len(), bytes };
+    context.ports.bus.note_dataset(news(false));
     for (index, batch) in chunks.chunks(PUT_BATCH).enumerate() {
         context.ports.datasets.put_chunks(batch).await?;
         let stored = (index * PUT_BATCH + batch.len()) * 100 / chunks.len();
         tracing::debug!(dataset = name, stored, "storing chunks");
     }
     context.ports.datasets.put_manifest(&manifest).await?;
+    context.ports.bus.note_dataset(news(true));
     let (train, test) = (manifest.train.samples, manifest.test.samples);
     say(context, format!("loaded {name}: {train} training and {test} test samples in {} chunks", chunks.len())).await;
     Ok(manifest)

@@ -49,13 +49,11 @@ impl Facts {
     }
 
     pub(super) fn page(&self, after: &Position, limit: usize) -> LogPage {
-        let after = after.counter();
+        let after = after.counter(0);
         let newer = self.by_position.range(after.saturating_add(1)..);
-        let entries: Vec<LogEntry> = newer
-            .take(limit)
-            .map(|(position, event)| LogEntry { position: Position::single(*position), event: event.clone() })
-            .collect();
-        let gap = entries.last().is_some_and(|last| last.position.counter() - after > entries.len() as u64);
+        let entries: Vec<LogEntry> =
+            newer.take(limit).map(|(position, event)| LogEntry::single(*position, event.clone())).collect();
+        let gap = entries.last().is_some_and(|last| last.place.counter - after > entries.len() as u64);
         LogPage { entries, gap }
     }
 

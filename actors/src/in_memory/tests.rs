@@ -67,7 +67,7 @@ mod bus {
     #[tokio::test]
     async fn a_waiting_hint_is_held_once() {
         let bus = InProcessBus::new(10);
-        let [a, b] = [TaskId::fresh(), TaskId::fresh()].map(|task| Hint { task });
+        let [a, b] = [TaskId::fresh(), TaskId::fresh()].map(|task| Hint { task, model: None });
         [a, b, a, a].into_iter().for_each(|hint| bus.publish(hint));
         assert_eq!([bus.receive().await, bus.receive().await], [Ok(a), Ok(b)]);
         assert!(tokio::time::timeout(std::time::Duration::ZERO, bus.receive()).await.is_err());
@@ -97,7 +97,7 @@ async fn positions_count_the_facts_that_were_taken() -> contracts::Kept {
     assert_eq!(*log.head().borrow(), Position::single(0));
     log.append(&[samples::fact(task, 1, 0), samples::fact(task, 0, 0), samples::fact(task, 1, 1)]).await?;
     let page = log.read_all(&Position::default(), 10).await?;
-    let positions: Vec<u64> = page.entries.iter().map(|entry| entry.position.counter()).collect();
+    let positions: Vec<u64> = page.entries.iter().map(|entry| entry.position.counter(0)).collect();
     assert_eq!(positions, [1, 2]);
     Ok(())
 }

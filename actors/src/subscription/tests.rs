@@ -154,7 +154,7 @@ async fn play(ring: usize, ops: Vec<Op>) {
             Op::Append { .. } => {}
             Op::Relay { limit } => bench.relay(limit).await,
             Op::OpenAll { back } => {
-                let head = bench.state.head().borrow().counter();
+                let head = bench.state.head().borrow().counter(0);
                 let after = back.map(|back| head.saturating_sub(back));
                 let kind = Kind::All(bench.all(after), after.unwrap_or(head));
                 subscribers.push(Subscriber { kind, heard: Vec::new() });
@@ -215,7 +215,7 @@ async fn what_the_relay_has_is_heard_at_once_and_without_the_store() {
     let log = Arc::new(FaultyLog::new(bench.state.clone()));
     let feed = || Feed { events: log.clone(), live: bench.live.clone(), open: bench.open.clone() };
     let mut all = AllEvents::new(feed().open(), None);
-    let mut one = TaskEvents::new(feed().open(), task(0), None);
+    let mut one = TaskEvents::new(feed().open(), task(0), Some(Seq::QUEUED));
     assert!(timeout(LONG, one.next()).await.is_err(), "it has looked once");
     assert!(timeout(LONG, all.next()).await.is_err());
     bench.append(0, 3).await;

@@ -7,7 +7,7 @@ use super::*;
 use crate::{
     context::{Roles, Settings},
     dataset::ChunkHash,
-    ports::{CacheStats, DeadLetter, TaskBus},
+    ports::{CacheStats, DatasetNews, DeadLetter, TaskBus},
     spec::SpecDraft,
     testing::{
         faulty::{FaultyLog, FaultyTasks},
@@ -29,6 +29,16 @@ impl TaskBus for DeafBus {
     fn acknowledge(&self, _: Hint) {}
 
     fn bury(&self, _: DeadLetter) {}
+
+    fn note_dataset(&self, _: DatasetNews) {}
+
+    async fn check(&self) -> Result<(), PortError> {
+        Ok(())
+    }
+
+    async fn send_test(&self) -> Result<(), PortError> {
+        Ok(())
+    }
 }
 
 struct Faulty {

@@ -138,6 +138,14 @@ impl EventLog for FaultyLog {
         self.inner.head()
     }
 
+    async fn relay(&self, task: TaskId, from: Seq) -> Result<(), PortError> {
+        if self.unwritten.take() { Err(unavailable()) } else { self.inner.relay(task, from).await }
+    }
+
+    fn is_live(&self) -> bool {
+        self.inner.is_live()
+    }
+
     async fn trim(&self, horizon: Timestamp) -> Result<u64, PortError> {
         self.inner.trim(horizon).await
     }

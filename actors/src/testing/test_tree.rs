@@ -12,10 +12,12 @@ use crate::{
     context::{Context, Settings},
     dataset::{RawDataset, RawSplit},
     event::{EventKind, TaskEvent},
-    in_memory::{FixedSource, InMemoryArtifactStore, InMemoryCache, InMemoryDatasetStore, InMemoryState, InProcessBus},
+    in_memory::{
+        FixedSource, InMemoryArtifactStore, InMemoryCache, InMemoryDatasetStore, InMemoryNodes, InMemoryState,
+        InProcessBus,
+    },
     metrics::Metrics,
-    ports::Ports,
-    reconciler::SoleNode,
+    ports::{EdgeKinds, Ports},
     spec::{SpecDraft, TaskSpec},
     task::{Incarnation, Submission, TaskId, TaskRecord, TaskState},
     timestamp::Timestamp,
@@ -47,6 +49,8 @@ impl World {
             artifacts: Arc::new(InMemoryArtifactStore::new()),
             engine: engine.clone(),
             clock: Arc::new(TokioClock::starting_at(Timestamp(1_700_000_000_000_000))),
+            nodes: Arc::new(InMemoryNodes::new()),
+            kinds: EdgeKinds { store: "memory", bus: "memory", cache: "memory" },
         };
         Self { ports, engine }
     }
@@ -54,9 +58,8 @@ impl World {
     /// A node's process begins.
     pub async fn start(&self, settings: Settings) -> TestTree {
         let me = Incarnation::fresh("node-1");
-        let liveness = Arc::new(SoleNode(me.clone()));
         let context = Context::new(me, self.ports.clone(), Arc::new(Metrics::new()), settings);
-        let tree = Tree::start(context, liveness).await.expect("the tree starts");
+        let tree = Tree::start(context).await.expect("the tree starts");
         TestTree { tree, world: self.clone() }
     }
 

@@ -103,7 +103,7 @@ async fn give_back(context: Arc<Context>, Claimed { record, fence }: Claimed, fa
                 tracing::warn!(%task, %error, "end not announced yet; the reconciler will");
             }
         }
-        Ok(_) => context.ports.bus.publish(Hint { task }),
+        Ok(next) => context.ports.bus.publish(Hint::of(&next.record)),
         // It ended by itself before its trainer did.
         Err(CommitError::Refused(_) | CommitError::NoSuchTask(_)) => {}
         Err(CommitError::Port(error)) => tracing::warn!(%task, %error, "task not released yet"),
@@ -122,6 +122,7 @@ impl Pool {
                 self.context.metrics.actor_alive.with_label_values(&label).inc();
                 state.trainers.insert(trainer.get_id(), slot);
                 state.slots[slot].trainer = Some(trainer);
+                self.context.presence.trainer_started(slot);
                 self.note_slots(state);
             }
             Err(error) => {
@@ -157,6 +158,7 @@ impl Pool {
         let verdict = state.slots[slot].verdict.take();
         let failure = verdict.unwrap_or_else(|| Failure::crashed(message));
         tracing::warn!(slot, reason, why = failure.message, "trainer ended; it will be replaced");
+        self.context.presence.trainer_ended(slot, &failure.message);
         if let Some(held) = state.slots[slot].held.take() {
             self.release(myself, state, Claimed { record: held.record, fence: held.fence }, failure);
         }

@@ -68,7 +68,7 @@ async fn a_log_whose_newest_facts_are_gone_does_not_keep_the_relay_busy() {
     log.unread.set(0);
     // Virtual time passes only while everybody waits.
     sleep(5 * SECOND).await;
-    assert_eq!(node.tree.live.newest().borrow().counter(), 4);
+    assert_eq!(node.tree.live.newest().borrow().counter(0), 4);
     let mut all = node.tree.handles.relay.all(None).await.unwrap();
     lines(&node, 1).await;
     let heard = timeout(SECOND, all.next()).await.expect("it is heard").unwrap();

@@ -30,12 +30,21 @@ impl EventLog for RedbState {
     }
 
     async fn read_all(&self, after: &Position, limit: usize) -> Result<LogPage, PortError> {
-        let after = after.counter();
+        let after = after.counter(0);
         self.read(move |snapshot| snapshot.log_page(after, limit)).await
     }
 
     fn head(&self) -> watch::Receiver<Position> {
         self.head.subscribe()
+    }
+
+    /// Whatever is taken is heard.
+    async fn relay(&self, _: TaskId, _: Seq) -> Result<(), PortError> {
+        Ok(())
+    }
+
+    fn is_live(&self) -> bool {
+        true
     }
 
     async fn trim(&self, horizon: Timestamp) -> Result<u64, PortError> {
@@ -76,7 +85,7 @@ impl Snapshot<'_> {
             last = position.value();
             let Some(stored) = events.get((task, seq))? else { continue };
             let event = self.readable_fact(stored.value().1);
-            entries.extend(event.map(|event| LogEntry { position: Position::single(last), event }));
+            entries.extend(event.map(|event| LogEntry::single(last, event)));
         }
         let gap = !entries.is_empty() && last - after > entries.len() as u64;
         Ok(LogPage { entries, gap })

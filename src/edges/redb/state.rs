@@ -47,8 +47,8 @@ impl RedbState {
         let moving = head.clone();
         let on_head = move |newest| {
             moving.send_if_modified(|head| {
-                let has_moved = head.counter() < newest;
-                *head = Position::single(newest.max(head.counter()));
+                let has_moved = head.counter(0) < newest;
+                *head = Position::single(newest.max(head.counter(0)));
                 has_moved
             });
         };

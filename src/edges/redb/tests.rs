@@ -51,7 +51,7 @@ async fn positions_count_the_facts_that_were_taken() -> Kept {
     assert_eq!(*state.head().borrow(), Position::single(0));
     state.append(&[samples::fact(task, 1, 0), samples::fact(task, 0, 0), samples::fact(task, 1, 1)]).await?;
     let page = state.read_all(&Position::default(), 10).await?;
-    let positions: Vec<u64> = page.entries.iter().map(|entry| entry.position.counter()).collect();
+    let positions: Vec<u64> = page.entries.iter().map(|entry| entry.position.counter(0)).collect();
     assert_eq!(positions, [1, 2]);
     Ok(())
 }

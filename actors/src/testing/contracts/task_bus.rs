@@ -33,7 +33,7 @@ macro_rules! task_bus_contract {
 
 pub async fn a_hint_arrives<S: TaskBus + 'static>(open: impl AsyncFn() -> Arc<S>) -> Kept {
     let bus = open().await;
-    let hint = Hint { task: TaskId::fresh() };
+    let hint = Hint { task: TaskId::fresh(), model: None };
     bus.publish(hint);
     let received = timeout(SOON, bus.receive()).await.expect("it arrives")?;
     bus.acknowledge(received);
@@ -43,7 +43,7 @@ pub async fn a_hint_arrives<S: TaskBus + 'static>(open: impl AsyncFn() -> Arc<S>
 
 pub async fn a_receiver_waits_for_a_hint<S: TaskBus + 'static>(open: impl AsyncFn() -> Arc<S>) -> Kept {
     let bus = open().await;
-    let hint = Hint { task: TaskId::fresh() };
+    let hint = Hint { task: TaskId::fresh(), model: None };
     let receiver = tokio::spawn({
         let bus = bus.clone();
         async move { bus.receive().await }
@@ -64,7 +64,7 @@ pub async fn each_hint_goes_to_one_receiver<S: TaskBus + 'static>(open: impl Asy
     let mut receivers: Vec<_> = (0..5).map(|_| receive()).collect();
     tokio::task::yield_now().await;
     let hints: HashSet<TaskId> = (0..10).map(|_| TaskId::fresh()).collect();
-    hints.iter().for_each(|task| bus.publish(Hint { task: *task }));
+    hints.iter().for_each(|task| bus.publish(Hint { task: *task, model: None }));
     receivers.extend((0..5).map(|_| receive()));
     let mut received = HashSet::new();
     for receiver in receivers {
@@ -80,7 +80,7 @@ pub async fn a_receiver_that_gave_up_takes_no_hint_along<S: TaskBus + 'static>(o
     let bus = open().await;
     let gave_up = timeout(Duration::ZERO, bus.receive()).await;
     assert!(gave_up.is_err());
-    let hint = Hint { task: TaskId::fresh() };
+    let hint = Hint { task: TaskId::fresh(), model: None };
     bus.publish(hint);
     assert_eq!(timeout(SOON, bus.receive()).await.expect("it arrives")?, hint);
     Ok(())
@@ -88,7 +88,7 @@ pub async fn a_receiver_that_gave_up_takes_no_hint_along<S: TaskBus + 'static>(o
 
 pub async fn a_hint_can_be_given_again<S: TaskBus + 'static>(open: impl AsyncFn() -> Arc<S>) -> Kept {
     let bus = open().await;
-    let hint = Hint { task: TaskId::fresh() };
+    let hint = Hint { task: TaskId::fresh(), model: None };
     for _ in 0..3 {
         bus.publish(hint);
         let received = timeout(SOON, bus.receive()).await.expect("it arrives")?;
@@ -102,11 +102,11 @@ pub async fn publishing_and_burying_never_wait<S: TaskBus + 'static>(open: impl 
     let bus = open().await;
     // Nobody receives: what does not fit is dropped.
     for _ in 0..10_000 {
-        bus.publish(Hint { task: TaskId::fresh() });
+        bus.publish(Hint { task: TaskId::fresh(), model: None });
     }
     for n in 0..100 {
         bus.bury(DeadLetter { topic: "task", reason: "unreadable", detail: n.to_string() });
     }
-    bus.acknowledge(Hint { task: TaskId::fresh() });
+    bus.acknowledge(Hint { task: TaskId::fresh(), model: None });
     timeout(SOON, bus.receive()).await.expect("some are kept").map(drop)
 }
