@@ -21,6 +21,7 @@ mod seed;
 mod seed_stream;
 mod server;
 mod sse;
+mod system;
 mod tasks;
 
 use std::sync::Arc;
@@ -84,9 +85,36 @@ macro_rules! routes {
     };
 }
 
-/// Every route.
+/// Every route of a node of these roles.
 fn routes(api: &Arc<Api>) -> Vec<Route> {
     let mut routes = routes! { api;
+        get("livez") => ops::livez;
+        get("readyz") => ops::readyz;
+        get("healthz") => ops::readyz;
+        get("metrics") => ops::metrics;
+        post("cache_to_redis" / Key) => seed::put_value;
+    };
+    routes.extend(if api.context.settings.roles.api { api_routes(api) } else { worker_routes(api) });
+    if api.config.fault_injection {
+        routes.extend(routes! { api;
+            post("api" / "v1" / "system" / "trainers" / Slot / "crash") => ops::crash_trainer;
+            post("api" / "v1" / "system" / "actors" / Actor / "crash") => ops::crash_actor;
+        });
+    }
+    routes
+}
+
+/// What the older system's workers answered.
+fn worker_routes(api: &Arc<Api>) -> Vec<Route> {
+    routes! { api;
+        get("health") => seed::worker_health;
+        get("get_from_redis" / Key) => seed::get_value_or_null;
+        post("test_send_training_log") => seed::test_training_log;
+    }
+}
+
+fn api_routes(api: &Arc<Api>) -> Vec<Route> {
+    routes! { api;
         get() => page::index;
         get("assets" / File) => page::asset;
         get("docs") => page::docs;
@@ -107,28 +135,17 @@ fn routes(api: &Arc<Api>) -> Vec<Route> {
         get("api" / "v1" / "cache") => data::cache;
         delete("api" / "v1" / "cache") => data::clear_cache;
 
-        get("livez") => ops::livez;
-        get("readyz") => ops::readyz;
-        get("healthz") => ops::readyz;
-        get("metrics") => ops::metrics;
+        get("api" / "v1" / "system") => system::nodes;
 
         get("health") => seed::health;
         post("send_task" / Model) => seed::send_task;
         post("store_mnist_dataset_to_cassandra") => seed::store_mnist;
         get("store_data_from_cassandra_to_redis") => seed::warm_mnist;
-        post("cache_to_redis" / Key) => seed::put_value;
         get("get_from_redis" / Key) => seed::get_value;
         get("kafka-status") => seed::bus_status;
         get("test-producer") => seed::test_producer;
         get("logs" / "stream") => seed_stream::stream;
-    };
-    if api.config.fault_injection {
-        routes.extend(routes! { api;
-            post("api" / "v1" / "system" / "trainers" / Slot / "crash") => ops::crash_trainer;
-            post("api" / "v1" / "system" / "actors" / Actor / "crash") => ops::crash_actor;
-        });
     }
-    routes
 }
 
 impl Route {

@@ -12,6 +12,9 @@ pub use view::{DatasetView, FailureView, MetricsView, ProgressView, SpecView, Ta
 
 use kubeml_actors::timestamp::Timestamp;
 
+/// The older workers' test line.
+pub const TEST_LINE: &str = "Test training_log message sent";
+
 /// RFC 3339, UTC.
 pub fn time(at: Timestamp) -> String {
     let micros = i64::try_from(at.0).unwrap_or(i64::MAX);

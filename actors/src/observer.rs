@@ -90,6 +90,11 @@ impl Observer {
             .retain(|incarnation, watched| (watched.seq.is_some() && !watched.gone) || owners.contains(incarnation));
     }
 
+    /// When each incarnation's heartbeat was last seen to move.
+    pub fn moved(&self) -> impl Iterator<Item = (Incarnation, Duration)> + '_ {
+        self.watched.iter().map(|(incarnation, watched)| (incarnation.clone(), watched.since))
+    }
+
     /// How many nodes, this one included, have been heard of within a lease.
     pub fn alive(&self) -> usize {
         let now = self.read_at.unwrap_or_default();

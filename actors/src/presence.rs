@@ -4,6 +4,7 @@
 //! lease may have lost its tasks to others: until it has looked at them again it publishes nothing.
 
 use std::{
+    collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -15,7 +16,7 @@ use crate::{
     context::Context,
     metrics::{ActorKind, Metrics},
     ports::{ActorReport, NodeRow, SlotReport},
-    task::TaskId,
+    task::{Incarnation, TaskId},
     timestamp::Timestamp,
 };
 
@@ -27,6 +28,8 @@ pub struct Presence {
     started_at: Timestamp,
     board: Mutex<Board>,
     beats: Mutex<Beats>,
+    /// When the heartbeats of others were last seen to move.
+    others: Mutex<HashMap<Incarnation, Instant>>,
 }
 
 /// How the actors are, as far as counters do not tell.
@@ -48,7 +51,7 @@ struct Beats {
 impl Presence {
     pub fn new(lease: Duration, slots: usize, started_at: Timestamp) -> Self {
         let board = Board { last_errors: Vec::new(), slots: vec![SlotReport::default(); slots] };
-        Self { lease, started_at, board: Mutex::new(board), beats: Mutex::default() }
+        Self { lease, started_at, board: Mutex::new(board), beats: Mutex::default(), others: Mutex::default() }
     }
 
     pub fn note_error(&self, actor: ActorKind, error: &str) {
@@ -83,6 +86,15 @@ impl Presence {
     pub fn standing(&self) -> Option<u64> {
         let beats = lock(&self.beats);
         beats.confirmed.filter(|began| began.elapsed() <= self.lease).map(|_| beats.lapses)
+    }
+
+    pub fn note_others(&self, moved: HashMap<Incarnation, Instant>) {
+        *lock(&self.others) = moved;
+    }
+
+    /// How long ago a node's heartbeat was last seen to move, by this node's clock.
+    pub fn heartbeat_age(&self, of: &Incarnation) -> Option<Duration> {
+        lock(&self.others).get(of).map(Instant::elapsed)
     }
 
     /// The next heartbeat.

@@ -137,6 +137,7 @@ impl Scanner {
         let rows = self.context.ports.nodes.nodes().await.inspect_err(|_| others.read_failed())?;
         others.read(&rows, state.since.elapsed());
         self.context.metrics.nodes_alive.set(others.alive() as i64);
+        self.context.presence.note_others(others.moved().map(|(node, at)| (node, state.since + at)).collect());
         Ok(())
     }
 

@@ -82,6 +82,9 @@ impl Actor for Supervisor {
     type Arguments = ();
 
     async fn pre_start(&self, _: ActorRef<Msg>, (): ()) -> Result<State, ActorProcessingErr> {
+        let label = [ActorKind::Supervisor.as_str()];
+        self.context.metrics.actor_started.with_label_values(&label).inc();
+        self.context.metrics.actor_alive.with_label_values(&label).set(1);
         let children = self.children.iter().map(|_| Child::default()).collect();
         Ok(State { children, since: Instant::now(), stopping: false })
     }

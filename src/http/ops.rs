@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kubeml_actors::metrics::ActorKind;
+use kubeml_actors::{metrics::ActorKind, ports::PortError, task::TaskId};
 use prometheus::TextEncoder;
 use serde::Serialize;
 use serde_json::json;
@@ -36,32 +36,43 @@ struct Ready {
 #[derive(Serialize)]
 pub struct Checks {
     pub store: String,
+    pub bus: String,
     pub cache: String,
     phase: &'static str,
 }
 
+const OK: &str = "ok";
+
 impl Checks {
     pub async fn make(call: &Call) -> Self {
         let ports = &call.api.context.ports;
-        let (store, cache) =
-            tokio::join!(timeout(CHECK_TIMEOUT, ports.tasks.counts()), timeout(CHECK_TIMEOUT, ports.cache.stats()));
-        let told = |outcome: Result<Result<(), String>, _>| match outcome {
-            Ok(Ok(())) => "ok".to_owned(),
-            Ok(Err(error)) => error,
-            Err(tokio::time::error::Elapsed { .. }) => format!("no answer for {} s", CHECK_TIMEOUT.as_secs()),
-        };
-        Self {
-            store: told(store.map(|outcome| outcome.map(drop).map_err(|error| error.to_string()))),
-            cache: told(cache.map(|outcome| outcome.map(drop).map_err(|error| error.to_string()))),
-            phase: if call.api.phase.is_draining() { "draining" } else { "ok" },
-        }
+        let (store, bus, cache) =
+            tokio::join!(told(ports.tasks.get(TaskId::NONE)), told(ports.bus.check()), told(ports.cache.stats()));
+        Self { store, bus, cache, phase: if call.api.phase.is_draining() { "draining" } else { OK } }
+    }
+
+    /// By the role that each plays for the node.
+    pub fn edges(&self) -> [(&'static str, &str); 3] {
+        [("store", &self.store), ("bus", &self.bus), ("cache", &self.cache)]
     }
 }
 
-/// `GET /readyz`: a node without its cache is slower, not unready.
+pub fn is_ok(check: &str) -> bool {
+    check == OK
+}
+
+async fn told<T>(check: impl Future<Output = Result<T, PortError>>) -> String {
+    match timeout(CHECK_TIMEOUT, check).await {
+        Ok(Ok(_)) => OK.to_owned(),
+        Ok(Err(error)) => error.to_string(),
+        Err(tokio::time::error::Elapsed { .. }) => format!("no answer for {} s", CHECK_TIMEOUT.as_secs()),
+    }
+}
+
+/// `GET /readyz`: a node without its cache or its bus is slower, not unready.
 pub async fn readyz(call: Call) -> Answer {
     let checks = Checks::make(&call).await;
-    let ready = checks.store == "ok" && checks.phase == "ok";
+    let ready = is_ok(&checks.store) && is_ok(checks.phase);
     let (status, code) = match (ready, checks.phase) {
         (true, _) => ("ready", StatusCode::OK),
         (false, "draining") => ("draining", StatusCode::SERVICE_UNAVAILABLE),

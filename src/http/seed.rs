@@ -5,6 +5,7 @@
 use std::fmt::Display;
 
 use kubeml_actors::{
+    event::LogLevel,
     spec::{DEFAULT_DATASET, ModelKind, SpecDraft, TaskSpec},
     task::{Submission, TaskId},
 };
@@ -15,9 +16,10 @@ use warp::http::StatusCode;
 use super::{
     call::{Answer, Call, Text, json as answer, json_text},
     error::{Code, Problem},
-    ops::Checks,
+    ops::{Checks, is_ok},
     tasks::turn_away_while_draining,
 };
+use crate::wire::TEST_LINE;
 
 const KEY_BYTES_MAX: usize = 512;
 
@@ -30,15 +32,21 @@ struct Health {
 
 /// `GET /health`: what it says is so.
 pub async fn health(call: Call) -> Answer {
-    let checks = Checks::make(&call).await;
+    health_of(&call, "KubeML is running", "Cassandra  and Redis is connected").await
+}
+
+/// `GET /health` of a worker.
+pub async fn worker_health(call: Call) -> Answer {
+    health_of(&call, "Service running", "Cassandra and Redis connected").await
+}
+
+async fn health_of(call: &Call, status: &'static str, good: &str) -> Answer {
+    let checks = Checks::make(call).await;
     let parts = [("Cassandra", &checks.store), ("Redis", &checks.cache)];
-    let down = parts.into_iter().filter(|(_, state)| *state != "ok");
+    let down = parts.into_iter().filter(|(_, check)| !is_ok(check));
     let down: Vec<String> = down.map(|(name, why)| format!("{name} is not reachable: {why}")).collect();
-    let db_status = match down.as_slice() {
-        [] => "Cassandra  and Redis is connected".to_owned(),
-        down => down.join("; "),
-    };
-    answer(StatusCode::OK, &Health { status: "KubeML is running", db_status, checks })
+    let db_status = if down.is_empty() { good.to_owned() } else { down.join("; ") };
+    answer(StatusCode::OK, &Health { status, db_status, checks })
 }
 
 #[derive(Serialize)]
@@ -110,13 +118,34 @@ pub async fn get_value(key: Text, call: Call) -> Answer {
     }
 }
 
+/// `GET /get_from_redis/{key}` of a worker: an unknown key has the value `null`.
+pub async fn get_value_or_null(key: Text, call: Call) -> Answer {
+    let key = checked(&key)?;
+    let value = call.api.context.ports.cache.get_value(&key).await;
+    let value = value.map_err(|error| failed(format!("Failed to fetch data from Redis cache: {error}")))?;
+    Ok(keyed("Data fetched successfully", &key, value.as_deref().unwrap_or("null")))
+}
+
 /// `GET /kafka-status`: the bus of an embedded node is part of it, so it is there when somebody answers.
-pub async fn bus_status(_: Call) -> Answer {
+pub async fn bus_status(call: Call) -> Answer {
+    call.api.context.ports.bus.check().await.map_err(|error| {
+        tracing::debug!(%error, "the bus does not answer");
+        failed("Kafka is not reachable")
+    })?;
     answer(StatusCode::OK, &json!({ "status": "Kafka is reachable" }))
 }
 
+/// `POST /test_send_training_log` of a worker: a line on everybody's stream.
+pub async fn test_training_log(call: Call) -> Answer {
+    let sent = call.api.context.log_line(LogLevel::Info, TEST_LINE.to_owned()).await;
+    sent.map_err(|error| failed(format!("Failed to send message: {error}")))?;
+    answer(StatusCode::OK, &json!({ "status": "Message sent" }))
+}
+
 /// `GET /test-producer`: goes where nobody trains.
-pub async fn test_producer(_: Call) -> Answer {
+pub async fn test_producer(call: Call) -> Answer {
+    let sent = call.api.context.ports.bus.send_test().await;
+    sent.map_err(|error| failed(format!("Failed to send message: {error}")))?;
     let message = r#"{"status":"Message sent","message":{"task_type":"mlp","data":"Hello from Master"}}"#;
     Ok(json_text(StatusCode::OK, message.to_owned()))
 }

@@ -18,6 +18,7 @@ use super::{
     python_json,
     sse::{Feed, gap, stream as sse_stream},
 };
+use crate::wire::TEST_LINE;
 
 /// Tasks remembered by one stream; beyond, they are looked up again.
 const KNOWN_MAX: usize = 4_096;
@@ -149,7 +150,8 @@ fn line<'a>(event: &TaskEvent, known: &'a Known) -> Option<Line<'a>> {
             loss: format!("{:.3}", result.test_loss),
         }),
         EventKind::Log { message, .. } if event.task == TaskId::NONE => {
-            Some(Line::Message { log_type: "loading", message: message.clone() })
+            let log_type = if message == TEST_LINE { "testing" } else { "loading" };
+            Some(Line::Message { log_type, message: message.clone() })
         }
         EventKind::Log { message: told, .. } => message(format!("{worker}, {model}: {told}")),
         EventKind::AttemptFailed { failure, .. } => {

@@ -16,7 +16,7 @@ async fn a_node_says_that_it_lives_and_is_ready() {
     for path in ["/readyz", "/healthz", "/readyz?verbose"] {
         let ready = server.get(path).await;
         assert_eq!((ready.status.as_u16(), &ready.json()["status"]), (200, &json!("ready")));
-        assert_eq!(ready.json()["checks"], json!({"store": "ok", "cache": "ok", "phase": "ok"}));
+        assert_eq!(ready.json()["checks"], json!({"store": "ok", "bus": "ok", "cache": "ok", "phase": "ok"}));
     }
     let head = server.send(server.request("HEAD", "/livez")).await;
     assert_eq!((head.status.as_u16(), head.text.as_str()), (200, ""));
