@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod actors {
+    mod cluster;
     mod crashes;
     mod datasets;
     mod log;

@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
 };
 
@@ -16,10 +16,10 @@ use crate::{
     dataset::ChunkHash,
     event::{Seq, TaskEvent},
     ports::{
-        CacheStats, Cas, ChunkCache, EventLog, Inserted, ListCursor, LogPage, PortError, Position, TaskFilter,
-        TaskPage, TaskStore,
+        CacheStats, Cas, ChunkCache, EventLog, Inserted, ListCursor, LogPage, NodeRegistry, NodeRow, PortError, Position,
+        TaskFilter, TaskPage, TaskStore,
     },
-    task::{TaskId, TaskRecord, TaskState},
+    task::{Incarnation, TaskId, TaskRecord, TaskState},
     timestamp::Timestamp,
 };
 
@@ -148,6 +148,41 @@ impl EventLog for FaultyLog {
 
     async fn trim(&self, horizon: Timestamp) -> Result<u64, PortError> {
         self.inner.trim(horizon).await
+    }
+}
+
+/// A registry that a node writes to in vain, as if its process were dead or cut off.
+pub struct MuteableNodes {
+    inner: Arc<dyn NodeRegistry>,
+    mute: AtomicBool,
+}
+
+impl MuteableNodes {
+    pub fn new(inner: Arc<dyn NodeRegistry>) -> Self {
+        Self { inner, mute: AtomicBool::new(false) }
+    }
+
+    pub fn mute(&self, mute: bool) {
+        self.mute.store(mute, Ordering::SeqCst);
+    }
+
+    fn written(&self) -> Result<&dyn NodeRegistry, PortError> {
+        if self.mute.load(Ordering::SeqCst) { Err(unavailable()) } else { Ok(self.inner.as_ref()) }
+    }
+}
+
+#[async_trait]
+impl NodeRegistry for MuteableNodes {
+    async fn beat(&self, row: &NodeRow) -> Result<(), PortError> {
+        self.written()?.beat(row).await
+    }
+
+    async fn nodes(&self) -> Result<Vec<NodeRow>, PortError> {
+        self.inner.nodes().await
+    }
+
+    async fn leave(&self, incarnation: &Incarnation) -> Result<(), PortError> {
+        self.written()?.leave(incarnation).await
     }
 }
 

@@ -57,7 +57,11 @@ impl World {
 
     /// A node's process begins.
     pub async fn start(&self, settings: Settings) -> TestTree {
-        let me = Incarnation::fresh("node-1");
+        self.start_as("node-1", settings).await
+    }
+
+    pub async fn start_as(&self, node: &str, settings: Settings) -> TestTree {
+        let me = Incarnation::fresh(node);
         let context = Context::new(me, self.ports.clone(), Arc::new(Metrics::new()), settings);
         let tree = Tree::start(context).await.expect("the tree starts");
         TestTree { tree, world: self.clone() }
