@@ -1,14 +1,16 @@
-//! The command line: `kubeml serve` (the default), `train`, `config`.
+//! The command line: `kubeml serve` (the default), `train`, `admin`, `config`.
 //!
-//! Exit codes: 0 good, 1 it went wrong, 2 wrong usage, 78 wrong configuration.
+//! Exit codes: 0 good, 1 it went wrong, 2 wrong usage, 69 something it needs is not reachable, 78 wrong configuration.
 
 use std::{path::PathBuf, process::ExitCode, sync::LazyLock};
 
 use clap::{Parser, Subcommand};
+use kubeml_actors::ports::PortError;
 use tracing_subscriber::{EnvFilter, fmt};
 
 use crate::config::{Config as Settled, Format, Problems, Sources, Telemetry, load};
 
+pub mod admin;
 pub mod backend;
 pub mod config;
 pub mod display;
@@ -20,6 +22,8 @@ pub mod train;
 
 static VERSION: LazyLock<String> =
     LazyLock::new(|| format!("{} (kernels: {})", env!("CARGO_PKG_VERSION"), kubeml_train::kernel_set()));
+
+const UNAVAILABLE: u8 = 69;
 
 /// Trains neural networks as durable tasks: on this machine alone, or on a cluster.
 #[derive(Debug, Parser)]
@@ -39,6 +43,9 @@ enum Command {
     Serve(serve::Serve),
     /// Train models and show how they do; exits 0 only if all of them succeeded
     Train(Box<train::Train>),
+    /// Set up what a cluster's nodes work with
+    #[command(subcommand)]
+    Admin(admin::Command),
     /// Show or check the configuration
     #[command(subcommand)]
     Config(config::Command),
@@ -55,6 +62,10 @@ impl Cli {
             Command::Train(train) => with_config(train.overrides(sources), |config| {
                 start_logging(&config.telemetry, "warn");
                 run_to_end(train.run(config))
+            }),
+            Command::Admin(command) => with_config(sources, |config| {
+                start_logging(&config.telemetry, "warn");
+                run_to_end(command.run(config))
             }),
             Command::Config(command) => match command.run(&sources) {
                 Ok(text) => {
@@ -91,8 +102,12 @@ fn run_to_end(work: impl Future<Output = anyhow::Result<ExitCode>>) -> ExitCode 
     }
     outcome.unwrap_or_else(|error| {
         eprintln!("kubeml: {error:#}");
-        ExitCode::FAILURE
+        if error.chain().any(is_unavailable) { ExitCode::from(UNAVAILABLE) } else { ExitCode::FAILURE }
     })
+}
+
+fn is_unavailable(error: &(dyn std::error::Error + 'static)) -> bool {
+    error.downcast_ref::<PortError>().is_some_and(PortError::is_transient)
 }
 
 /// To stderr: for people on a terminal, as JSON otherwise. `quiet` is the level where the configuration has the default.

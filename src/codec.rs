@@ -9,8 +9,15 @@
 //! neither panics nor allocates more than the caps below.
 
 use bincode::config::{Configuration, Limit, LittleEndian, Varint};
-use kubeml_actors::{dataset::Manifest, event::TaskEvent, ports::PortError, task::TaskRecord};
+use kubeml_actors::{
+    dataset::Manifest,
+    event::TaskEvent,
+    ports::{NodeRow, PortError},
+    task::TaskRecord,
+};
 use serde::{Serialize, de::DeserializeOwned};
+
+pub mod cached_chunk;
 
 #[cfg(test)]
 mod tests;
@@ -49,6 +56,11 @@ impl Stored for TaskRecord {
 
 impl Stored for TaskEvent {
     const NAME: &'static str = "task event";
+    const VERSION: u8 = 1;
+}
+
+impl Stored for NodeRow {
+    const NAME: &'static str = "node row";
     const VERSION: u8 = 1;
 }
 

@@ -21,6 +21,7 @@ use crate::{
         memory_cache::MokaChunkCache,
         mnist::{MnistSource, cache_dir},
         redb::{RedbDatasets, RedbState},
+        redis::RedisChunkCache,
     },
     engine::CandleEngine,
 };
@@ -51,9 +52,10 @@ impl Node {
     /// Opens the stores and starts the actors.
     pub async fn start(config: &Config) -> Result<Self, StartError> {
         let data_dir = DataDir::open(&config.node.data_dir)?;
-        let ports = embedded_ports(config, data_dir.path())?;
+        let metrics = Arc::new(Metrics::new());
+        let ports = embedded_ports(config, data_dir.path(), &metrics)?;
         let me = Incarnation::fresh(config.node.id.clone());
-        let context = Context::new(me, ports, Arc::new(Metrics::new()), settings(config));
+        let context = Context::new(me, ports, metrics, settings(config));
         let tree = Tree::start(context).await?;
         Ok(Self { tree, data_dir, drain_timeout: config.node.drain_timeout })
     }
@@ -78,11 +80,14 @@ impl Node {
     }
 }
 
-fn embedded_ports(config: &Config, data_dir: &Path) -> Result<Ports, PortError> {
-    let (Store::Embedded, Bus::Embedded) = (&config.store, &config.bus);
+fn embedded_ports(config: &Config, data_dir: &Path, metrics: &Metrics) -> Result<Ports, PortError> {
+    let (Store::Embedded, Bus::Embedded) = (&config.store, &config.bus) else {
+        return Err(PortError::Rejected("this build runs on the embedded store only".to_owned()));
+    };
     let state = Arc::new(RedbState::open(&data_dir.join("state.redb"))?);
     let cache: Arc<dyn ChunkCache> = match &config.cache {
         Cache::Memory(memory) => Arc::new(MokaChunkCache::new(memory.bytes_max as u64)),
+        Cache::Redis(redis) => Arc::new(RedisChunkCache::new(redis, metrics)?),
         Cache::None => Arc::new(NoCache),
     };
     Ok(Ports {

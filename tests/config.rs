@@ -178,8 +178,11 @@ fn any_sources() -> impl Strategy<Value = Sources> {
         ("tasks.lease", (1_000_u64..3_600_000).prop_map(|ms| format!("{ms}ms")).boxed()),
         ("tasks.retention", of(&["forever", "1s", "90days", "1day 3s"])),
         ("trainer.slots", (1..=1024_usize).prop_map(|slots| slots.to_string()).boxed()),
-        ("cache.kind", of(&["memory", "none"])),
+        ("cache.kind", of(&["memory", "redis", "none"])),
         ("cache.memory.bytes_max", (1_u64 << 20..1 << 40).prop_map(|bytes| bytes.to_string()).boxed()),
+        ("cache.redis.urls", of(&["redis://cache", "redis://10.0.0.5:7000/3", "redis://[::1]:6379"])),
+        ("cache.redis.username", texts("[a-z \"'\\\\]{0,10}")),
+        ("cache.redis.key_prefix", texts("[a-zA-Z0-9._:-]{1,64}")),
         ("telemetry.log", of(&["debug", "info,kubeml::http=trace"])),
         ("telemetry.format", of(&["auto", "human", "json"])),
     ];

@@ -59,11 +59,12 @@ impl Committer {
 
     /// `fresh` says that `record` was just read: only then is a refusal final.
     async fn carry_out(&self, mut record: TaskRecord, mut fresh: bool, input: &Input) -> Result<Next, CommitError> {
-        let op_id = Uuid::new_v4();
+        // One moment for all tries: a write that landed without a reply made these very facts.
+        let moment = Moment { now: self.clock.now(), op_id: Uuid::new_v4(), limits: self.limits };
         let deadline = Instant::now() + PATIENCE;
         let mut failures = 0;
         loop {
-            let next = match self.decide(&record, input, op_id) {
+            let next = match transition(&record, input, &moment) {
                 Ok(next) => next,
                 Err(refused) if fresh => return Err(self.refused(refused, input).into()),
                 Err(_) => {
@@ -85,8 +86,9 @@ impl Committer {
                 Err(error) if error.is_transient() => {
                     failures += 1;
                     let read = self.settle(record.id, error, failures, deadline).await?;
-                    if landed(&read, op_id, input) {
+                    if landed(&read, moment.op_id, input) {
                         self.observe(&record, &next.record);
+                        self.tell_again(&next.facts).await;
                         return Ok(Next { record: read, ..next });
                     }
                     read
@@ -124,9 +126,11 @@ impl Committer {
         }
     }
 
-    fn decide(&self, record: &TaskRecord, input: &Input, op_id: Uuid) -> Result<Next, Refused> {
-        let moment = Moment { now: self.clock.now(), op_id, limits: self.limits };
-        transition(record, input, &moment)
+    /// The store holds the facts of a write that landed; whether it got to telling them is not known.
+    async fn tell_again(&self, facts: &[TaskEvent]) {
+        if let Err(error) = self.events.append(facts).await {
+            tracing::debug!(%error, "facts of a write whose reply was lost are told later");
+        }
     }
 
     async fn read(&self, id: TaskId, deadline: Instant) -> Result<TaskRecord, CommitError> {

@@ -87,6 +87,8 @@ pub struct Metrics {
 
     pub cache_requests: IntCounterVec,
     pub cache_warm_seconds: Histogram,
+    pub cache_unreadable: IntCounter,
+    pub cache_breaker_open: IntGauge,
     pub dataset_import_seconds: Histogram,
     pub dead_letters: IntCounterVec,
     pub log_ring_entries: IntGauge,
@@ -149,6 +151,8 @@ impl Metrics {
                 .counter("kubeml_checkpoint_failures_total", "Checkpoints not written or lost"),
             cache_requests: counters("kubeml_cache_requests_total", "Chunks asked of the cache", &["result"]),
             cache_warm_seconds: one("kubeml_cache_warm_seconds", "To warm the cache", &FAST),
+            cache_unreadable: register.counter("kubeml_cache_unreadable_total", "Cached values that were no use"),
+            cache_breaker_open: register.gauge("kubeml_cache_breaker_open", "1 while a failing cache is left alone"),
             dataset_import_seconds: one("kubeml_dataset_import_seconds", "To fetch and store a dataset", &SLOW),
             dead_letters: counters("kubeml_dead_letters_total", "What nobody could act on", &["topic", "reason"]),
             log_ring_entries: register.gauge("kubeml_log_ring_entries", "Facts kept in memory for subscribers"),

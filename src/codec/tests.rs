@@ -1,7 +1,7 @@
 //! Bytes read back, old bytes stay readable, and no bytes do harm.
 
 use kubeml_actors::{
-    dataset::CHUNK_BYTES,
+    dataset::{CHUNK_BYTES, ChunkHash},
     event::{EventKind, Seq},
     task::{EpochMetrics, Failure, FailureKind, Progress},
     testing::contracts::samples,
@@ -9,7 +9,7 @@ use kubeml_actors::{
 use proptest::{collection::vec, prelude::*};
 use serde::Deserialize;
 
-use super::*;
+use super::{cached_chunk::CachedChunk, *};
 
 #[test]
 fn values_read_back() -> Result<(), CodecError> {
@@ -29,6 +29,7 @@ fn bytes_of_every_released_version_are_read() {
     golden(include_str!("golden/task_record_v1.hex"), &[samples::full_record()]);
     golden(include_str!("golden/task_event_v1.hex"), &events());
     golden(include_str!("golden/manifest_v1.hex"), &[manifest()]);
+    golden(include_str!("golden/cached_chunk_v1.hex"), &[cached_chunk()]);
 }
 
 /// When this fails, stored bytes have changed: raise the type's version, read the older one, and add a golden file.
@@ -38,6 +39,7 @@ fn bytes_of_the_current_version_are_what_they_were() {
     current("task_record", &[samples::full_record()]);
     current("task_event", &events());
     current("manifest", &[manifest()]);
+    current("cached_chunk", &[cached_chunk()]);
 }
 
 #[test]
@@ -223,6 +225,16 @@ fn unhex(line: &str) -> Vec<u8> {
 
 fn manifest() -> Manifest {
     samples::dataset("digits", 1).cut().0
+}
+
+fn cached_chunk() -> CachedChunk {
+    CachedChunk { hash: ChunkHash::of(b"chunk"), length: 1 << 20 }
+}
+
+/// The same value under a good checksum in the frame of another version.
+pub(super) fn in_format<T: Stored>(value: &[u8], version: u8) -> Vec<u8> {
+    let bincode = &value[VALUE_HEADER_BYTES..];
+    [&[version], checksum(T::NAME, version, bincode).as_slice(), bincode].concat()
 }
 
 /// One of every kind.

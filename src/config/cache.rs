@@ -1,11 +1,14 @@
 //! `[cache]`: which adapter holds dataset chunks close to the trainers.
 
 use super::reader::{Kind, Table};
+use crate::edges::redis::config::{RedisConfig, Topology};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Cache {
     /// In this process, up to a size.
     Memory(MemoryCache),
+    /// In one Redis, or in a Redis Cluster.
+    Redis(RedisConfig),
     /// Every chunk is read from the store.
     None,
 }
@@ -19,8 +22,16 @@ pub struct MemoryCache {
 
 const KINDS: &[Kind<Cache>] = &[
     Kind { name: "memory", table: "memory", read: Some(|table| Cache::Memory(MemoryCache::read(table))) },
-    Kind { name: "redis", table: "redis", read: None },
-    Kind { name: "redis-cluster", table: "redis", read: None },
+    Kind {
+        name: "redis",
+        table: "redis",
+        read: Some(|table| Cache::Redis(RedisConfig::read(table, Topology::Single))),
+    },
+    Kind {
+        name: "redis-cluster",
+        table: "redis",
+        read: Some(|table| Cache::Redis(RedisConfig::read(table, Topology::Cluster))),
+    },
     Kind { name: "none", table: "none", read: Some(|_| Cache::None) },
 ];
 
@@ -29,12 +40,19 @@ impl Cache {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Memory(_) => "memory",
+            Self::Redis(redis) => redis.kind(),
             Self::None => "none",
         }
     }
 
     pub(super) fn read(table: &mut Table<'_>) -> Self {
-        table.kind(KINDS)
+        let cache = table.kind(KINDS);
+        if let Self::Redis(redis) = &cache
+            && let Some(wrong) = redis.contradiction()
+        {
+            table.require(&["kind", "redis.urls"], false, wrong);
+        }
+        cache
     }
 }
 

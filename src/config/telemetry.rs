@@ -1,5 +1,7 @@
 //! `[telemetry]`: what this process says about itself on stderr.
 
+use std::path::PathBuf;
+
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
@@ -11,6 +13,8 @@ pub struct Telemetry {
     /// A level, or directives as `tracing_subscriber::EnvFilter` reads them; checked.
     pub log: String,
     pub format: Format,
+    /// Each write to the task store is appended here as a line of JSON.
+    pub history: Option<PathBuf>,
 }
 
 /// How log lines look.
@@ -34,6 +38,7 @@ impl Telemetry {
         Self {
             log: table.key("log").only(allowed, |log: &String| are_directives(log)).get(),
             format: table.key("format").get(),
+            history: table.key("history").get(),
         }
     }
 }

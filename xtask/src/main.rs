@@ -1,9 +1,11 @@
 //! `cargo xtask`: the project's chores, in Rust, so that they need nothing but Rust.
 
-use std::process::ExitCode;
+use std::{path::Path, process::ExitCode};
 
+use anyhow::Context;
 use clap::{Parser, Subcommand};
 
+mod chores;
 mod runner;
 mod test;
 mod tools;
@@ -19,10 +21,18 @@ struct Cli {
 enum Chore {
     /// Run the test suites, each within its time budget
     Test(test::Args),
+    /// Run real Kafka, Cassandra and Redis servers on this machine, without containers
+    #[command(subcommand)]
+    Services(chores::services::Command),
+    /// Run a whole cluster on this machine: the services, an API node and workers, until Ctrl-C
+    Cluster(chores::cluster::Args),
 }
 
 fn main() -> anyhow::Result<ExitCode> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask lies inside the checkout")?;
     match Cli::parse().chore {
-        Chore::Test(args) => test::run(&args),
+        Chore::Test(args) => test::run(&args, root),
+        Chore::Services(command) => chores::services::run(&command, root).map(|()| ExitCode::SUCCESS),
+        Chore::Cluster(args) => chores::cluster::run(&args, root),
     }
 }

@@ -5,13 +5,15 @@ use std::{
     ffi::OsString,
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
-    process::{Command, ExitStatus, Stdio},
-    sync::atomic::{AtomicU32, Ordering},
+    process::{Command, ExitCode, ExitStatus, Stdio},
+    sync::atomic::{AtomicBool, Ordering},
     thread::sleep,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, bail};
+use rustix::process::{Pid, Signal, kill_process_group};
+use xtask::services;
 
 #[cfg(test)]
 mod tests;
@@ -19,10 +21,10 @@ mod tests;
 /// For questions like "is it installed?" and "can it be reached?".
 const PROBE_LIMIT: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(20);
-const INTERRUPTED: i32 = 130;
+/// What a shell says of a program that Ctrl-C ended.
+const INTERRUPTED: u8 = 130;
 
-/// The process group that is running, for the handler of Ctrl-C; 0 if none is.
-static RUNNING: AtomicU32 = AtomicU32::new(0);
+static IS_INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
 pub struct Runner {
     root: PathBuf,
@@ -41,15 +43,26 @@ impl Runner {
 
     /// `cargo` with more environment.
     pub fn cargo_with(&self, args: &[&str], environment: &[(&str, &str)]) -> anyhow::Result<()> {
-        let mut command = self.command("cargo", args);
+        self.run("cargo", args, environment)
+    }
+
+    /// Any program; not to succeed is an error.
+    pub fn run(&self, program: &str, args: &[&str], environment: &[(&str, &str)]) -> anyhow::Result<()> {
+        let mut command = self.command(program, args);
         command.envs(environment.iter().copied());
-        let what = format!("cargo {}", args.join(" "));
+        let what = format!("{program} {}", args.join(" "));
         eprintln!("$ {what}");
         match end(&mut command, self.deadline).with_context(|| what.clone())? {
+            None if is_interrupted() => bail!("interrupted: {what} was killed"),
             None => bail!("over budget: {what} was killed"),
             Some(status) if status.success() => Ok(()),
             Some(status) => bail!("{what}: {status}"),
         }
+    }
+
+    /// The checkout.
+    pub fn root(&self) -> &Path {
+        &self.root
     }
 
     /// Whether a command ends well and soon. What it prints is of no interest.
@@ -82,42 +95,39 @@ impl Runner {
     }
 }
 
-/// Runs `command` to its end, or kills it and all its children at the deadline: `None`.
+/// Runs `command` to its end, or kills it and all its children at the deadline or on Ctrl-C: `None`.
 fn end(command: &mut Command, deadline: Instant) -> std::io::Result<Option<ExitStatus>> {
     // A group of its own, so that the kill reaches test programs that cargo started, too.
     let mut child = command.process_group(0).spawn()?;
-    RUNNING.store(child.id(), Ordering::SeqCst);
-    let outcome = loop {
+    let group = Pid::from_child(&child);
+    loop {
         match child.try_wait() {
-            Ok(None) if Instant::now() < deadline => sleep(POLL),
+            Ok(None) if Instant::now() < deadline && !is_interrupted() => sleep(POLL),
             Ok(None) => {
-                kill_group(child.id());
-                child.kill()?;
-                break child.wait().map(|_| None);
+                kill_process_group(group, Signal::KILL)?;
+                return child.wait().map(|_| None);
             }
-            ended => break ended,
+            ended => return ended,
         }
-    };
-    RUNNING.store(0, Ordering::SeqCst);
-    outcome
+    }
 }
 
-/// In a group of their own, children do not hear the terminal's Ctrl-C: we pass it on.
-pub fn pass_on_interrupts() -> anyhow::Result<()> {
+/// From now on Ctrl-C and SIGTERM end what is running and leave it to us to clean up; a second one ends us at once.
+pub fn listen_for_interrupts() -> anyhow::Result<()> {
     ctrlc::set_handler(|| {
-        match RUNNING.load(Ordering::SeqCst) {
-            0 => {}
-            group => kill_group(group),
+        if IS_INTERRUPTED.swap(true, Ordering::SeqCst) {
+            std::process::exit(INTERRUPTED.into());
         }
-        std::process::exit(INTERRUPTED);
+        services::give_up();
     })
     .context("cannot listen for Ctrl-C")
 }
 
-/// By the shell, whose `kill` is built in: a system without procps has no other.
-fn kill_group(group: u32) {
-    let killed = Command::new("sh").args(["-c", "kill -s KILL -- \"-$1\"", "sh", &group.to_string()]).status();
-    if !killed.is_ok_and(|status| status.success()) {
-        eprintln!("cannot kill process group {group}: look for what is left of it");
-    }
+pub fn is_interrupted() -> bool {
+    IS_INTERRUPTED.load(Ordering::SeqCst)
+}
+
+/// With `otherwise` unless somebody interrupted us.
+pub fn exit_code(otherwise: ExitCode) -> ExitCode {
+    if is_interrupted() { ExitCode::from(INTERRUPTED) } else { otherwise }
 }

@@ -7,7 +7,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::Context;
 use clap::builder::PossibleValuesParser;
 
 use self::{
@@ -21,7 +20,7 @@ mod suites;
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// Run this suite only; may be given several times
+    /// Run this suite only; may be given several times, and some suites run only so
     #[arg(long = "suite", value_name = "NAME", value_parser = PossibleValuesParser::new(SUITES.iter().map(|s| s.name)))]
     suites: Vec<String>,
     /// List the suites and run none
@@ -39,14 +38,13 @@ struct Place<'a> {
     in_ci: bool,
 }
 
-pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let chosen: Vec<_> = SUITES.iter().filter(|suite| args.wants(suite)).collect();
+pub fn run(args: &Args, root: &Path) -> anyhow::Result<ExitCode> {
     if args.list {
-        print!("{}", report::list(&chosen));
+        print!("{}", report::list(SUITES));
         return Ok(ExitCode::SUCCESS);
     }
-    runner::pass_on_interrupts()?;
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask lies inside the checkout")?;
+    let chosen: Vec<_> = SUITES.iter().filter(|suite| args.wants(suite)).collect();
+    runner::listen_for_interrupts()?;
     let place = Place { root, in_ci: env::var_os("CI").is_some_and(|ci| !ci.is_empty()) };
     let mut rows: Vec<Row> = Vec::new();
     for suite in chosen {
@@ -56,14 +54,19 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
             _ => place.try_suite(suite),
         };
         rows.push(row);
+        if runner::is_interrupted() {
+            break;
+        }
     }
     print!("{}", report::summary(&rows, place.in_ci));
-    Ok(if report::is_good(&rows, place.in_ci) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let is_good = report::is_good(&rows, place.in_ci);
+    Ok(runner::exit_code(if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE }))
 }
 
 impl Args {
     fn wants(&self, suite: &Suite) -> bool {
-        self.suites.is_empty() || self.suites.iter().any(|name| name == suite.name)
+        let is_named = self.suites.iter().any(|name| name == suite.name);
+        is_named || self.suites.is_empty() && suite.by_default
     }
 }
 
@@ -86,5 +89,31 @@ impl Place<'_> {
 impl Row {
     fn of(suite: &Suite, outcome: Outcome) -> Self {
         Self { name: suite.name, budget: suite.budget, outcome, took: Duration::ZERO }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_suite_that_is_not_run_by_default_runs_by_its_name_only() {
+        let suite = |name, by_default| Suite {
+            name,
+            about: "",
+            budget: Duration::ZERO,
+            tools: &[],
+            by_default,
+            run: |_| Ok(None),
+        };
+        let (usual, special) = (suite("usual", true), suite("special", false));
+        let wanted = |names: &[&str]| {
+            let suites = names.iter().map(ToString::to_string).collect();
+            let args = Args { suites, list: false, fail_fast: false };
+            (args.wants(&usual), args.wants(&special))
+        };
+        assert_eq!(wanted(&[]), (true, false));
+        assert_eq!(wanted(&["special"]), (false, true));
+        assert_eq!(wanted(&["usual", "special"]), (true, true));
     }
 }

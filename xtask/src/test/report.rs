@@ -43,11 +43,12 @@ impl Outcome {
     }
 }
 
-pub fn list(suites: &[&Suite]) -> String {
-    let line = |suite: &&Suite| {
+pub fn list(suites: &[Suite]) -> String {
+    let line = |suite: &Suite| {
         let tools: Vec<_> = suite.tools.iter().map(|tool| tool.name).collect();
         let needs = if tools.is_empty() { String::new() } else { format!("; needs {}", tools.join(", ")) };
-        format!("{:<8} {:>5} s  {}{needs}\n", suite.name, suite.budget.as_secs(), suite.about)
+        let when = if suite.by_default { String::new() } else { format!("; only with --suite {}", suite.name) };
+        format!("{:<10} {:>5} s  {}{needs}{when}\n", suite.name, suite.budget.as_secs(), suite.about)
     };
     suites.iter().map(line).collect()
 }
@@ -63,10 +64,10 @@ pub fn is_good(rows: &[Row], in_ci: bool) -> bool {
 
 /// The table, and last a line that machines read: `3 passed, 0 failed, 1 skipped`.
 pub fn summary(rows: &[Row], in_ci: bool) -> String {
-    let mut text = format!("\n{:<8}  {:<7}  {:>7}  {:>6}\n", "suite", "result", "seconds", "budget");
+    let mut text = format!("\n{:<10}  {:<7}  {:>7}  {:>6}\n", "suite", "result", "seconds", "budget");
     for Row { name, outcome, took, budget } in rows {
         let (seconds, budget) = (took.as_secs_f64(), budget.as_secs());
-        let line = format!("{name:<8}  {:<7}  {seconds:>7.1}  {budget:>6}  {}", outcome.word(), outcome.remark());
+        let line = format!("{name:<10}  {:<7}  {seconds:>7.1}  {budget:>6}  {}", outcome.word(), outcome.remark());
         text.push_str(line.trim_end());
         text.push('\n');
     }

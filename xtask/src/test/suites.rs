@@ -2,10 +2,14 @@
 
 use std::time::Duration;
 
+use xtask::services::{Plan, Ports};
+
 use crate::{
     runner::Runner,
-    tools::{CARGO_DENY, CLIPPY, RUSTFMT, Tool},
+    tools::{CARGO_DENY, CLIPPY, JAVA, MAVEN, REDIS, RUSTFMT, Tool},
 };
+
+mod cluster;
 
 /// The database of known vulnerabilities that cargo-deny fetches.
 const ADVISORIES: &str = "https://github.com/RustSec/advisory-db";
@@ -17,6 +21,8 @@ pub struct Suite {
     pub budget: Duration,
     /// Without one of which it cannot start.
     pub tools: &'static [Tool],
+    /// Whether it runs when no suite is named. One that does not is left out then, not skipped.
+    pub by_default: bool,
     pub run: fn(&Runner) -> anyhow::Result<Note>,
 }
 
@@ -30,6 +36,7 @@ pub const SUITES: &[Suite] = &[
         about: "every file is formatted",
         budget: minutes(1),
         tools: &[RUSTFMT],
+        by_default: true,
         run: |runner| runner.cargo(&["fmt", "--all", "--check"]).map(silent),
     },
     Suite {
@@ -37,6 +44,7 @@ pub const SUITES: &[Suite] = &[
         about: "licences, bans, sources and advisories of all dependencies (deny.toml)",
         budget: minutes(15),
         tools: &[CARGO_DENY],
+        by_default: true,
         run: check_dependencies,
     },
     Suite {
@@ -44,6 +52,7 @@ pub const SUITES: &[Suite] = &[
         about: "no lint fires, anywhere",
         budget: minutes(20),
         tools: &[CLIPPY],
+        by_default: true,
         run: |runner| runner.cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]).map(silent),
     },
     Suite {
@@ -51,6 +60,7 @@ pub const SUITES: &[Suite] = &[
         about: "the documentation builds and its links lead somewhere",
         budget: minutes(20),
         tools: &[],
+        by_default: true,
         run: |runner| {
             let args = ["doc", "--workspace", "--no-deps", "--document-private-items"];
             runner.cargo_with(&args, &[("RUSTDOCFLAGS", "-D warnings")]).map(silent)
@@ -61,7 +71,16 @@ pub const SUITES: &[Suite] = &[
         about: "all tests of the workspace, examples in the documentation included",
         budget: minutes(40),
         tools: &[],
+        by_default: true,
         run: |runner| runner.cargo(&["test", "--workspace", "--no-fail-fast"]).map(silent),
+    },
+    Suite {
+        name: "cluster",
+        about: "adapters and whole clusters on real Kafka, Cassandra and Redis, which it starts and stops",
+        budget: minutes(15),
+        tools: &[JAVA, MAVEN, REDIS],
+        by_default: true,
+        run: |runner| cluster::run(runner, "cluster", Plan::single(Ports::for_tests())).map(silent),
     },
 ];
 

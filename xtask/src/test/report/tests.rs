@@ -23,11 +23,11 @@ fn the_summary_says_everything_and_counts_last() {
     let noted = Outcome::Passed { note: Some("ADVISORIES NOT CHECKED".to_owned()) };
     let rows = [row("fmt", passed()), row("deps", noted), row("clippy", skipped()), row("rust", failed())];
     let expected = "
-suite     result   seconds  budget
-fmt       passed       1.2      60
-deps      passed       1.2      60  ADVISORIES NOT CHECKED
-clippy    skipped      1.2      60  clippy is missing
-rust      FAILED       1.2      60  cargo test: exit status: 101
+suite       result   seconds  budget
+fmt         passed       1.2      60
+deps        passed       1.2      60  ADVISORIES NOT CHECKED
+clippy      skipped      1.2      60  clippy is missing
+rust        FAILED       1.2      60  cargo test: exit status: 101
 
 2 passed, 1 failed, 1 skipped
 ";

@@ -1,0 +1,63 @@
+//! What a cache that others can write to keeps of a chunk.
+//!
+//! ```text
+//! length of the head (1 byte) | head: a value with the chunk's hash and length | the packed chunk
+//! ```
+//! The head says whose bytes follow, and how many they are, to whoever reads no more than that.
+
+use kubeml_actors::dataset::{CHUNK_BYTES, ChunkHash};
+use serde::{Deserialize, Serialize};
+
+use super::{CodecError, Stored, bad_chunk, decode, encode, pack, unpack};
+
+/// No head is longer: its length is a byte.
+pub const HEAD_BYTES_MAX: usize = 1 + u8::MAX as usize;
+/// More than the longest chunk takes, packed as badly as can be.
+pub const WRAPPED_BYTES_MAX: usize = HEAD_BYTES_MAX + CHUNK_BYTES + CHUNK_BYTES / 8;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CachedChunk {
+    pub hash: ChunkHash,
+    /// Unpacked.
+    pub length: u32,
+}
+
+impl Stored for CachedChunk {
+    const NAME: &'static str = "cached chunk";
+    const VERSION: u8 = 1;
+}
+
+pub fn wrap(hash: ChunkHash, chunk: &[u8]) -> Result<Vec<u8>, CodecError> {
+    let too_long = CodecError::TooLong { name: CachedChunk::NAME, bytes: chunk.len(), bytes_max: CHUNK_BYTES };
+    let length = u32::try_from(chunk.len()).ok().filter(|_| chunk.len() <= CHUNK_BYTES).ok_or(too_long)?;
+    let head = encode(&CachedChunk { hash, length })?;
+    let head_length = u8::try_from(head.len()).map_err(|error| bad_chunk(error.to_string()))?;
+    Ok([&[head_length], head.as_slice(), pack(chunk)?.as_slice()].concat())
+}
+
+/// Reads the head alone; `wrapped` may end anywhere behind it.
+pub fn head(wrapped: &[u8]) -> Result<CachedChunk, CodecError> {
+    split(wrapped).map(|(head, _)| head)
+}
+
+/// The chunk `hash`, if that is what the bytes say they are. Whether they are is for the hash to show.
+pub fn unwrap(hash: ChunkHash, wrapped: &[u8]) -> Result<Vec<u8>, CodecError> {
+    let (head, packed) = split(wrapped)?;
+    if head.hash != hash {
+        return Err(bad_chunk(format!("it is chunk {} under the name of {hash}", head.hash)));
+    }
+    let chunk = unpack(packed, CHUNK_BYTES)?;
+    if chunk.len() as u64 != u64::from(head.length) {
+        return Err(bad_chunk(format!("its head says {} bytes, and it has {}", head.length, chunk.len())));
+    }
+    Ok(chunk)
+}
+
+fn split(wrapped: &[u8]) -> Result<(CachedChunk, &[u8]), CodecError> {
+    let parts = wrapped.split_first().and_then(|(length, rest)| rest.split_at_checked(usize::from(*length)));
+    let (head, packed) = parts.ok_or_else(|| bad_chunk(format!("{} bytes are less than its head", wrapped.len())))?;
+    Ok((decode(head)?, packed))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,173 @@
+//! The task's own row: one record, and the facts of the transition that made it.
+//!
+//! The row is its own outbox. Facts go from there to the facts' tables after the write that made them; if the process
+//! dies in between, they are still there, and whoever writes the next version takes them along first.
+
+use kubeml_actors::{
+    ports::PortError,
+    task::{TaskId, TaskRecord, TaskState},
+};
+
+use super::{
+    facts::{Fact, Facts},
+    memory::Memory,
+    places::signed,
+    query::{Kind, Query},
+    session::Session,
+};
+use crate::codec;
+
+const RECORD: &str = "SELECT record FROM task WHERE task_id = ?";
+const GET: Query = Query::read(RECORD);
+const GET_SETTLED: Query = Query::new(Kind::SettledRead, RECORD);
+const ROW: Query = Query::read("SELECT version, record, facts FROM task WHERE task_id = ?");
+const INSERT: Query =
+    Query::swap("INSERT INTO task (task_id, version, record, facts) VALUES (?, ?, ?, ?) IF NOT EXISTS");
+const REPLACE: Query =
+    Query::swap("UPDATE task SET version = ?, record = ?, facts = ? WHERE task_id = ? IF version = ?");
+const DELETE: Query = Query::swap("DELETE FROM task WHERE task_id = ? IF version = ?");
+
+/// It rides in Paxos' own state too. A record takes a few KiB.
+const RECORD_BYTES_MAX: usize = 64 << 10;
+
+pub(super) struct Records {
+    session: Session,
+    settled: Memory<Settled>,
+}
+
+/// What is known of a task's newest version: its facts are in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Settled {
+    pub version: i64,
+    /// The task's state, while it is queued.
+    pub queued: Option<TaskState>,
+}
+
+impl Settled {
+    fn of(version: i64, record: &TaskRecord) -> Self {
+        Self { version, queued: record.is_queued().then_some(record.state) }
+    }
+}
+
+/// A version as it is written.
+pub(super) struct Version {
+    pub record: TaskRecord,
+    pub number: i64,
+    pub bytes: Vec<u8>,
+}
+
+impl Version {
+    pub fn of(record: &TaskRecord) -> Result<Self, PortError> {
+        let id = record.id;
+        let rejected = |what: String| PortError::Rejected(format!("task {id}: {what}"));
+        let bytes = codec::encode(record).map_err(|error| error.at(&format!("task {id}")))?;
+        if bytes.len() > RECORD_BYTES_MAX {
+            let length = bytes.len();
+            return Err(rejected(format!("its record of {length} bytes is longer than {RECORD_BYTES_MAX}")));
+        }
+        // What is beyond is no version of anything: it conflicts with every other.
+        let number = i64::try_from(record.version).unwrap_or(i64::MAX);
+        Ok(Self { record: record.clone(), number, bytes })
+    }
+}
+
+impl Records {
+    pub fn new(session: Session) -> Self {
+        Self { session, settled: Memory::new() }
+    }
+
+    pub async fn get(&self, id: TaskId) -> Result<Option<TaskRecord>, PortError> {
+        self.read(GET, id).await
+    }
+
+    pub async fn get_settled(&self, id: TaskId) -> Result<Option<TaskRecord>, PortError> {
+        self.read(GET_SETTLED, id).await
+    }
+
+    /// One damaged record does not hide the others; to `get` it is an error.
+    pub async fn readable(&self, id: TaskId) -> Result<Read, PortError> {
+        match self.get(id).await {
+            Ok(Some(record)) => Ok(Read::Record(Box::new(record))),
+            Ok(None) => Ok(Read::Missing),
+            Err(error @ (PortError::Corrupt(_) | PortError::Rejected(_))) => {
+                tracing::error!(%error, "a task is left out of a list");
+                Ok(Read::Damaged)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether the id was free.
+    pub async fn insert(&self, version: &Version, facts: &[Fact]) -> Result<bool, PortError> {
+        let values = (version.record.id.0, version.number, &version.bytes, payloads(facts));
+        self.session.applied(INSERT, values).await
+    }
+
+    /// Whether version `before` was the newest.
+    pub async fn replace(&self, before: i64, next: &Version, facts: &[Fact]) -> Result<bool, PortError> {
+        let values = (next.number, &next.bytes, payloads(facts), next.record.id.0, before);
+        self.session.applied(REPLACE, values).await
+    }
+
+    pub async fn delete(&self, record: &TaskRecord) -> Result<bool, PortError> {
+        self.settled.forget(record.id);
+        self.session.applied(DELETE, (record.id.0, signed(record.version))).await
+    }
+
+    pub fn settled(&self, id: TaskId) -> Option<Settled> {
+        self.settled.get(id)
+    }
+
+    pub fn note_settled(&self, version: &Version) {
+        self.settled.put(version.record.id, Settled::of(version.number, &version.record));
+    }
+
+    pub fn forget(&self, id: TaskId) {
+        self.settled.forget(id);
+    }
+
+    /// Sees to it that the facts of the newest version are in the log, and returns that version.
+    pub async fn settle(&self, id: TaskId, log: &Facts) -> Result<Option<TaskRecord>, PortError> {
+        let row: Option<(i64, Vec<u8>, Option<Vec<Vec<u8>>>)> = self.session.row(ROW, (id.0,)).await?;
+        let Some((version, bytes, facts)) = row else { return Ok(None) };
+        let record = self.decoded(id, &bytes)?;
+        if self.settled.get(id).is_none_or(|settled| settled.version != version) {
+            let place = self.place(id);
+            let facts: Result<Vec<Fact>, _> =
+                facts.unwrap_or_default().into_iter().map(|bytes| Fact::decoded(bytes, &place)).collect();
+            log.forget(id);
+            log.put(id, facts?).await?;
+            self.settled.put(id, Settled::of(version, &record));
+        }
+        Ok(Some(record))
+    }
+
+    async fn read(&self, query: Query, id: TaskId) -> Result<Option<TaskRecord>, PortError> {
+        let row: Option<(Option<Vec<u8>>,)> = self.session.row(query, (id.0,)).await?;
+        let bytes = row.map(|(bytes,)| bytes.unwrap_or_default());
+        bytes.map(|bytes| self.decoded(id, &bytes)).transpose()
+    }
+
+    fn decoded(&self, id: TaskId, bytes: &[u8]) -> Result<TaskRecord, PortError> {
+        let record: TaskRecord = codec::decode(bytes).map_err(|error| error.at(&self.place(id)))?;
+        if record.id != id {
+            return Err(PortError::Corrupt(format!("{}: the record of task {} is there", self.place(id), record.id)));
+        }
+        Ok(record)
+    }
+
+    fn place(&self, id: TaskId) -> String {
+        format!("{}, task {id}", self.session.place())
+    }
+}
+
+/// What a list finds at an id.
+pub(super) enum Read {
+    Record(Box<TaskRecord>),
+    Missing,
+    Damaged,
+}
+
+fn payloads(facts: &[Fact]) -> Vec<&Vec<u8>> {
+    facts.iter().map(|fact| &fact.bytes).collect()
+}

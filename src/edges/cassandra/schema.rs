@@ -1,0 +1,138 @@
+//! The keyspace and its tables: made by `kubeml admin init`, and only there.
+//!
+//! | table | partition; rows | value |
+//! |---|---|---|
+//! | task | id | version, record, its facts: conditional writes only |
+//! | task_queue | shard, hour; priority (highest first), created, id | advised state |
+//! | task_by_day | day, shard; created (newest first), id | model |
+//! | task_period | list, shard; period | says that the list has rows there |
+//! | event | task, bucket; seq | fact |
+//! | event_bucket | task; bucket | what has been trimmed of it |
+//! | dataset | name; version | manifest, and which version is the current one |
+//! | dataset_import | name | says that somebody imports it: conditional writes only |
+//! | dataset_chunk | hash | packed bytes |
+//! | artifact | task, attempt, step, kind, number | one piece of its bytes |
+//! | artifact_index | task; attempt, step, kind | length, pieces, hash: conditional writes only |
+//! | node | cluster; node, boot | heartbeat |
+//! | schema_version | 0 | the version of all this |
+//!
+//! Ids that order rows are blobs: a uuid column would order them by the uuid's version first.
+
+use kubeml_actors::ports::PortError;
+
+use super::{
+    CassandraConfig,
+    connect::{ask, connect_driver, datacenter, factor_in, replication},
+    error::{at, of_execution},
+    session::RawDriver,
+    tolerated_failures,
+};
+
+/// Grows with every change of the tables.
+pub(super) const VERSION: i32 = 1;
+
+/// What goes quickly may reappear when a node comes back after this long: it is taken away again, or expires.
+const TABLES: [&str; 13] = [
+    "schema_version (id int PRIMARY KEY, version int)",
+    "task (task_id uuid PRIMARY KEY, version bigint, record blob, facts frozen<list<blob>>)",
+    "task_queue (shard int, hour bigint, priority int, created_at bigint, task_id blob, state tinyint, \
+     PRIMARY KEY ((shard, hour), priority, created_at, task_id)) \
+     WITH CLUSTERING ORDER BY (priority DESC, created_at ASC, task_id ASC) AND gc_grace_seconds = 3600",
+    "task_by_day (day bigint, shard int, created_at bigint, task_id blob, model text, \
+     PRIMARY KEY ((day, shard), created_at, task_id)) \
+     WITH CLUSTERING ORDER BY (created_at DESC, task_id DESC)",
+    "task_period (list text, shard int, period bigint, mark tinyint, PRIMARY KEY ((list, shard), period)) \
+     WITH gc_grace_seconds = 3600",
+    "event (task_id uuid, bucket bigint, seq bigint, at bigint, payload blob, PRIMARY KEY ((task_id, bucket), seq))",
+    "event_bucket (task_id uuid, bucket bigint, begun_at bigint, trimmed bigint, is_empty boolean, \
+     PRIMARY KEY (task_id, bucket))",
+    "dataset (name text, version text, current text STATIC, manifest blob, PRIMARY KEY (name, version))",
+    "dataset_import (name text PRIMARY KEY, since timestamp)",
+    "dataset_chunk (hash blob PRIMARY KEY, bytes blob)",
+    "artifact (task_id uuid, attempt int, step bigint, kind text, number int, bytes blob, \
+     PRIMARY KEY ((task_id, attempt, step, kind, number)))",
+    "artifact_index (task_id uuid, attempt int, step bigint, kind text, length bigint, pieces int, hash blob, \
+     PRIMARY KEY (task_id, attempt, step, kind))",
+    "node (cluster text, node_id text, boot uuid, row blob, PRIMARY KEY (cluster, node_id, boot)) \
+     WITH gc_grace_seconds = 3600",
+];
+
+/// Makes what is missing and says what was done. Doing it again changes nothing.
+pub async fn init(config: &CassandraConfig) -> Result<Vec<String>, PortError> {
+    make_all(config).await.map_err(|error| at(&config.place(), error))
+}
+
+async fn make_all(config: &CassandraConfig) -> Result<Vec<String>, PortError> {
+    let driver = connect_driver(config, None).await?;
+    let datacenter = datacenter(&driver, config).await?;
+    let mut done = vec![make_keyspace(&driver, config, &datacenter).await?];
+    done.extend(shortage(&driver, config, &datacenter));
+    let driver = connect_driver(config, Some(&config.keyspace)).await?;
+    done.push(make_tables(&driver).await?);
+    Ok(done)
+}
+
+async fn make_keyspace(driver: &RawDriver, config: &CassandraConfig, datacenter: &str) -> Result<String, PortError> {
+    let (name, wanted) = (&config.keyspace, config.replication_factor);
+    let options = format!("{{'class': 'NetworkTopologyStrategy', '{}': {wanted}}}", datacenter.replace('\'', "''"));
+    let Some(replication) = replication(driver, name).await? else {
+        change(driver, &format!("CREATE KEYSPACE IF NOT EXISTS {name} WITH replication = {options}")).await?;
+        return Ok(format!("keyspace {name} made, {wanted} copies in datacenter {datacenter}"));
+    };
+    let found = factor_in(&replication, datacenter);
+    if found == wanted {
+        return Ok(format!("keyspace {name} is there, {wanted} copies in datacenter {datacenter}"));
+    }
+    Ok(format!(
+        "keyspace {name} is there with {found} copies in datacenter {datacenter}, not the configured {wanted}; to \
+         change that, run `ALTER KEYSPACE {name} WITH replication = {options}` in cqlsh, then `nodetool repair --full \
+         {name}` on every node"
+    ))
+}
+
+/// Says when there are too few nodes for the copies.
+fn shortage(driver: &RawDriver, config: &CassandraConfig, datacenter: &str) -> Option<String> {
+    let cluster = driver.get_cluster_state();
+    let is_local = |name: &Option<String>| name.as_deref() == Some(datacenter);
+    let nodes = cluster.get_nodes_info().iter().filter(|node| is_local(&node.datacenter)).count();
+    let copies = config.replication_factor;
+    let needed = copies - tolerated_failures(copies);
+    (nodes < copies).then(|| {
+        let outlook = if nodes < needed { "nothing can be written" } else { "no node may fail" };
+        format!("datacenter {datacenter} has {nodes} nodes for {copies} copies: {outlook} until there are more")
+    })
+}
+
+async fn make_tables(driver: &RawDriver) -> Result<String, PortError> {
+    let before = match version(driver).await {
+        Ok(found) => found,
+        Err(PortError::Unavailable(text)) if text.ends_with(super::error::INIT) => None,
+        Err(error) => return Err(error),
+    };
+    match before {
+        Some(found) if found > VERSION => {
+            return Err(PortError::Rejected(format!(
+                "the tables are in format {found}, newer than the {VERSION} that this version of kubeml knows"
+            )));
+        }
+        Some(VERSION) => return Ok(format!("tables of format {VERSION} are there")),
+        _ => {}
+    }
+    for table in TABLES {
+        change(driver, &format!("CREATE TABLE IF NOT EXISTS {table}")).await?;
+    }
+    // Last: who finds it finds all of them.
+    change(driver, &format!("INSERT INTO schema_version (id, version) VALUES (0, {VERSION})")).await?;
+    Ok(format!("{} tables of format {VERSION} made", TABLES.len()))
+}
+
+/// The version of the tables; `None` while they are being made.
+pub(super) async fn version(driver: &RawDriver) -> Result<Option<i32>, PortError> {
+    let row = ask::<(i32,)>(driver, "SELECT version FROM schema_version WHERE id = 0", ()).await?;
+    Ok(row.map(|(version,)| version))
+}
+
+/// Returns once all nodes agree on the schema.
+async fn change(driver: &RawDriver, cql: &str) -> Result<(), PortError> {
+    driver.query_unpaged(cql, ()).await.map(drop).map_err(|error| of_execution(&error))
+}

@@ -1,0 +1,4 @@
+//! What `cargo xtask` does beside running tests.
+
+pub mod cluster;
+pub mod services;
