@@ -39,13 +39,13 @@ pub use http::Http;
 pub use node::{Node, Role};
 pub use origin::{Origin, variable_of};
 pub use problem::{Problem, Problems};
-pub use reader::{Key, Kind, Table};
+pub use reader::{Key, Kind, OpenKeys, Table};
 pub use settings::{Setting, Settings};
 pub use sources::{Override, SourceFile, Sources};
 pub use store::Store;
 pub use tasks::Tasks;
 pub use telemetry::{Format, Telemetry};
-pub use trainer::Trainer;
+pub use trainer::{Engine, Trainer};
 pub use value::{Bad, Choice, Retention, Value};
 
 use reader::Reader;
@@ -83,6 +83,12 @@ pub fn load(sources: &Sources) -> Result<Config, Problems> {
     let cache = Cache::read(&mut reader.table("cache"));
     let datasets = Datasets::read(&mut reader.table("datasets"));
     let telemetry = Telemetry::read(&mut reader.table("telemetry"));
+    let in_cluster = matches!(store, Store::Cassandra(_));
+    let pair = "the store \"cassandra\" and the bus \"kafka\" go together, as \"embedded\" and \"embedded\" do";
+    reader.table("bus").require(&["kind"], in_cluster == matches!(bus, Bus::Kafka(_)), pair);
+    let alone = "an embedded node is on its own: it needs the roles \"api\" and \"trainer\"";
+    let has_both = node.has(Role::Api) && node.has(Role::Trainer);
+    reader.table("node").require(&["roles"], in_cluster || has_both, alone);
     let settings = reader.finish()?;
     Ok(Config { node, http, tasks, events, trainer, store, bus, cache, datasets, telemetry, settings })
 }

@@ -20,8 +20,10 @@ use kubeml_train as train;
 use tokio::sync::oneshot;
 
 use self::listener::Listener;
+pub use self::stub::StubEngine;
 
 mod listener;
+mod stub;
 mod translate;
 
 #[cfg(test)]

@@ -16,7 +16,6 @@ mod ops;
 mod origin;
 mod page;
 mod phase;
-mod python_json;
 mod seed;
 mod seed_stream;
 mod server;

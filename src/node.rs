@@ -1,35 +1,39 @@
 //! The composition root: which adapters, which engine, which tree. Reads from top to bottom.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use kubeml_actors::{
     context::{Context, Roles, Settings},
-    in_memory::{InMemoryNodes, InProcessBus, NoCache, SystemClock},
     metrics::Metrics,
-    ports::{ChunkCache, EdgeKinds, PortError, Ports},
+    ports::PortError,
     retention::Retention,
     task::Incarnation,
     transition::Limits,
     tree::{NotStarted, Tree},
 };
 
+use self::{
+    edges::{Cluster, Edges},
+    submissions::Submissions,
+};
 use crate::{
-    config::{self, Bus, Cache, Config, Role, Store},
+    config::{self, Config, Role, Store},
     edges::{
         data_dir::{DataDir, DataDirError},
-        files::FileArtifacts,
-        memory_cache::MokaChunkCache,
-        mnist::{MnistSource, cache_dir},
-        redb::{RedbDatasets, RedbState},
-        redis::RedisChunkCache,
+        kafka::Bridge,
     },
-    engine::CandleEngine,
 };
 
-/// Hints under way; more are dropped, which costs a quarter of a second.
-const HINTS_MAX: usize = 4_096;
+mod edges;
+mod submissions;
+
 /// After the drain: what closing streams and ending actors may take.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// What of the drain's time is kept for everything after the trainers.
+const CLOSING: Duration = Duration::from_secs(8);
+/// What sending the last messages may take.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(3);
 
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -44,71 +48,63 @@ pub enum StartError {
 /// A running node without its ways in.
 pub struct Node {
     pub tree: Tree,
-    data_dir: DataDir,
+    data_dir: Option<DataDir>,
+    cluster: Option<Cluster>,
+    bridge: Option<Bridge>,
     drain_timeout: Duration,
 }
 
 impl Node {
     /// Opens the stores and starts the actors.
     pub async fn start(config: &Config) -> Result<Self, StartError> {
-        let data_dir = DataDir::open(&config.node.data_dir)?;
         let metrics = Arc::new(Metrics::new());
-        let ports = embedded_ports(config, data_dir.path(), &metrics)?;
+        let Edges { ports, data_dir, cluster } = Edges::open(config, &metrics).await?;
         let me = Incarnation::fresh(config.node.id.clone());
         let context = Context::new(me, ports, metrics, settings(config));
         let tree = Tree::start(context).await?;
-        Ok(Self { tree, data_dir, drain_timeout: config.node.drain_timeout })
+        let bridge = cluster.as_ref().filter(|_| config.node.has(Role::Api)).map(|cluster| {
+            Bridge::start(cluster.kafka.clone(), Arc::new(Submissions(tree.handles.dispatcher.clone())))
+        });
+        Ok(Self { tree, data_dir, cluster, bridge, drain_timeout: config.node.drain_timeout })
     }
 
     /// Tells whoever wants the data directory where to ask instead.
     pub fn announce(&mut self, address: &str) -> Result<(), StartError> {
-        Ok(self.data_dir.announce(address)?)
+        match &mut self.data_dir {
+            Some(data_dir) => Ok(data_dir.announce(address)?),
+            None => Ok(()),
+        }
     }
 
     /// Has every attempt checkpoint and give its task back, within the configured time.
     pub async fn drain(&self) {
-        if let Err(error) = self.tree.drain(self.drain_timeout).await {
+        let limit = self.drain_timeout.saturating_sub(CLOSING).max(self.drain_timeout / 2);
+        if let Err(error) = self.tree.drain(limit).await {
             tracing::warn!(%error, "not every task was given back in time; they go on from their last checkpoints");
         }
     }
 
     /// Ends the actors. The stores close with the last of them.
     pub async fn stop(self) {
+        drop(self.bridge);
         if tokio::time::timeout(STOP_TIMEOUT, self.tree.stop()).await.is_err() {
             tracing::warn!("actors did not end in time");
         }
+        if let Some(Cluster { kafka, bus, .. }) = self.cluster {
+            if let Err(error) = kafka.flush(FLUSH_TIMEOUT).await {
+                tracing::warn!(%error, "the last messages may not have arrived; the store has what they say");
+            }
+            bus.close(STOP_TIMEOUT).await;
+        }
     }
-}
-
-fn embedded_ports(config: &Config, data_dir: &Path, metrics: &Metrics) -> Result<Ports, PortError> {
-    let (Store::Embedded, Bus::Embedded) = (&config.store, &config.bus) else {
-        return Err(PortError::Rejected("this build runs on the embedded store only".to_owned()));
-    };
-    let state = Arc::new(RedbState::open(&data_dir.join("state.redb"))?);
-    let cache: Arc<dyn ChunkCache> = match &config.cache {
-        Cache::Memory(memory) => Arc::new(MokaChunkCache::new(memory.bytes_max as u64)),
-        Cache::Redis(redis) => Arc::new(RedisChunkCache::new(redis, metrics)?),
-        Cache::None => Arc::new(NoCache),
-    };
-    Ok(Ports {
-        tasks: state.clone(),
-        events: state,
-        bus: Arc::new(InProcessBus::new(HINTS_MAX)),
-        datasets: Arc::new(RedbDatasets::open(&data_dir.join("datasets.redb"))?),
-        cache,
-        source: Arc::new(MnistSource::new(config.datasets.mnist.clone(), cache_dir(data_dir))),
-        artifacts: Arc::new(FileArtifacts::open(&data_dir.join("artifacts"))?),
-        engine: Arc::new(CandleEngine::new(config.trainer.threads_per_slot)),
-        clock: Arc::new(SystemClock),
-        nodes: Arc::new(InMemoryNodes::new()),
-        kinds: EdgeKinds { store: "embedded", bus: "embedded", cache: config.cache.kind() },
-    })
 }
 
 fn settings(config: &Config) -> Settings {
     let defaults = Settings::default();
     Settings {
         roles: Roles { api: config.node.has(Role::Api), trainer: config.node.has(Role::Trainer) },
+        alone: config.store == Store::Embedded,
+        address: Some(format!("http://{}", config.http.listen)),
         limits: Limits {
             no_progress_max: u32::try_from(config.tasks.no_progress_max).unwrap_or(u32::MAX),
             ..defaults.limits

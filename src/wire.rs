@@ -2,6 +2,9 @@
 //!
 //! The domain's types change when the domain does; these only grow.
 
+pub mod older;
+pub mod python_json;
+
 mod body;
 mod event;
 mod view;

@@ -1,10 +1,18 @@
 //! The cluster's adapters and whole clusters, on real Kafka, Cassandra and Redis.
 //!
-//! `cargo xtask test --suite cluster` starts the servers and says in `KUBEML_TEST_SERVICES` where they are.
+//! `cargo xtask test --suite cluster` starts one of each and says in `KUBEML_TEST_SERVICES` where they are; then
+//! everything but `ha` can run. `cargo xtask test --suite cluster-ha` starts several of each, and runs `ha`.
 
-#[path = "cluster/cassandra.rs"]
-mod cassandra;
-#[path = "cluster/kafka.rs"]
-mod kafka;
-#[path = "cluster/redis.rs"]
-mod redis;
+#![allow(clippy::unwrap_used)]
+
+mod cluster {
+    mod cassandra;
+    mod ha;
+    mod kafka;
+    mod nodes;
+    mod redis;
+    mod redis_server;
+    mod scenarios;
+    #[path = "../process/stream.rs"]
+    mod stream;
+}

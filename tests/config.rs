@@ -103,6 +103,8 @@ fn every_key_has_an_environment_variable() {
 fn lists_are_comma_separated_in_the_environment() {
     let sources = defaults()
         .variable("KUBEML__NODE__ROLES", "trainer")
+        .variable("KUBEML__STORE__KIND", "cassandra")
+        .variable("KUBEML__BUS__KIND", "kafka")
         .variable("KUBEML__HTTP__CORS_ORIGINS", "https://a.example, https://b.example:8443");
     let config = load(&sources).unwrap();
     assert_eq!(config.node.roles, [Role::Trainer]);
@@ -169,7 +171,7 @@ fn any_sources() -> impl Strategy<Value = Sources> {
     };
     let keys = [
         ("node.id", texts("[a-zA-Z0-9._-]{1,64}")),
-        ("node.roles", of(&["api", "trainer", "trainer,api"])),
+        ("node.roles", of(&["api,trainer", "trainer,api"])),
         ("node.data_dir", texts("/[^\\x00]{0,20}")),
         ("http.listen", of(&["0.0.0.0:80", "[::1]:5000"])),
         ("http.cors_origins", of(&["", "https://a.example", "http://a.example,https://b.example:8443"])),
@@ -177,6 +179,7 @@ fn any_sources() -> impl Strategy<Value = Sources> {
         ("http.fault_injection", of(&["true", "false"])),
         ("tasks.lease", (1_000_u64..3_600_000).prop_map(|ms| format!("{ms}ms")).boxed()),
         ("tasks.retention", of(&["forever", "1s", "90days", "1day 3s"])),
+        ("trainer.engine", of(&["candle", "stub"])),
         ("trainer.slots", (1..=1024_usize).prop_map(|slots| slots.to_string()).boxed()),
         ("cache.kind", of(&["memory", "redis", "none"])),
         ("cache.memory.bytes_max", (1_u64 << 20..1 << 40).prop_map(|bytes| bytes.to_string()).boxed()),

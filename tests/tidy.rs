@@ -58,8 +58,11 @@ const TOKIO_FEATURES_OF_EDGES: [&str; 6] = ["fs", "full", "io-std", "net", "proc
 const KNOWN_IN_ONE_PLACE: [(&str, &[&str]); 5] = [
     ("bincode", &["src/codec.rs", "src/codec/"]),
     ("lz4_flex", &["src/codec.rs", "src/codec/"]),
-    ("rdkafka", &["src/edges/kafka.rs", "src/edges/kafka/"]),
-    ("scylla", &["src/edges/cassandra.rs", "src/edges/cassandra/"]),
+    ("rdkafka", &["src/edges/kafka.rs", "src/edges/kafka/", "tests/cluster/kafka/older_client.rs"]),
+    (
+        "scylla",
+        &["src/edges/cassandra.rs", "src/edges/cassandra/", "tests/cluster/cassandra/", "tests/cluster/ha/servers.rs"],
+    ),
     ("warp", &["src/http.rs", "src/http/"]),
 ];
 

@@ -8,7 +8,7 @@ use std::{pin::pin, sync::Arc, time::Duration};
 use bytes::Bytes;
 use tokio::{
     sync::{mpsc, watch},
-    time::{Instant, MissedTickBehavior, interval, sleep, sleep_until},
+    time::{Instant, MissedTickBehavior, interval, interval_at, sleep, sleep_until, timeout},
 };
 
 use crate::{
@@ -31,6 +31,7 @@ const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
 const REPORTS: usize = 2;
 /// While it waits for others, an attempt says this often that it is alive.
 const BEAT_INTERVAL: Duration = Duration::from_secs(1);
+const ANNOUNCE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Tries to write an attempt's end, each as patient as any write.
 const CONCLUDE_TRIES: u32 = 100;
 
@@ -222,7 +223,10 @@ impl Attempt {
     /// Looks whether the task is still this attempt's, and whether somebody wants it cancelled.
     async fn heartbeat(&mut self) -> Result<(), Halt> {
         match self.context.ports.tasks.get(self.record.id).await {
-            Ok(Some(record)) if !record.holds(self.fence) => Err(Halt::Fenced),
+            Ok(Some(record)) if !record.holds(self.fence) => {
+                self.context.metrics.fenced.with_label_values(&["heartbeat"]).inc();
+                Err(Halt::Fenced)
+            }
             Ok(Some(record)) => {
                 if record.cancel_requested && !self.control.is_stopping() {
                     self.tell_cancel_requested().await;
@@ -292,9 +296,11 @@ impl Attempt {
         }
     }
 
+    /// The slot is needed for other tasks: a log that is away is waited for by the reconciler.
     async fn announce(&self) {
-        if let Err(error) = self.context.committer.announce(&self.record).await {
-            tracing::warn!(task = %self.record.id, %error, "end not announced yet; the reconciler will");
+        let announcing = timeout(ANNOUNCE_TIMEOUT, self.context.committer.announce(&self.record));
+        if !matches!(announcing.await, Ok(Ok(()))) {
+            tracing::warn!(task = %self.record.id, "end not announced yet; the reconciler will");
         }
     }
 
@@ -334,8 +340,9 @@ async fn stop_asked(stop: &mut watch::Receiver<Option<StopWhy>>) -> StopWhy {
     }
 }
 
+/// The first comes after a period: what has just begun has nothing to tell, and has just been seen to hold its task.
 fn ticks(period: Duration) -> tokio::time::Interval {
-    let mut ticks = interval(period);
+    let mut ticks = interval_at(Instant::now() + period, period);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks
 }

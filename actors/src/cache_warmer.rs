@@ -4,9 +4,10 @@
 //! Tells: nobody; its outcome is the cache's contents and `kubeml_cache_warm_seconds`.
 //! If it dies: nothing is lost; the next task finds a cold cache.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
+use tokio::time::Instant;
 
 use crate::{
     context::Context,
@@ -19,6 +20,8 @@ use crate::{
 pub type CacheWarmer = Handle<Msg>;
 
 const WARM_TIMEOUT: Duration = Duration::from_secs(600);
+/// What was warm so lately is not looked at again, however many tasks are queued: to look is to read all of it.
+const WARM_KEPT: Duration = Duration::from_secs(60);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Warmed {
@@ -41,7 +44,7 @@ impl CacheWarmer {
 pub enum Msg {
     Warm { dataset: String, reply: RpcReplyPort<Result<Warmed, LoadError>> },
     WarmAhead { dataset: String },
-    Finished { dataset: String },
+    Finished { dataset: String, is_warm: bool },
 }
 
 pub struct Warmer {
@@ -51,7 +54,8 @@ pub struct Warmer {
 
 #[derive(Default)]
 pub struct State {
-    ahead: HashSet<String>,
+    /// Since when a dataset is warm; `None` while it is being warmed.
+    ahead: HashMap<String, Option<Instant>>,
 }
 
 impl Actor for Warmer {
@@ -73,7 +77,10 @@ impl Actor for Warmer {
         match message {
             Msg::Warm { dataset, reply } => self.warm(dataset, reply, permit),
             Msg::WarmAhead { dataset } => self.warm_ahead(myself, state, dataset, permit),
-            Msg::Finished { dataset } => {
+            Msg::Finished { dataset, is_warm: true } => {
+                state.ahead.insert(dataset, Some(Instant::now()));
+            }
+            Msg::Finished { dataset, is_warm: false } => {
                 state.ahead.remove(&dataset);
             }
         }
@@ -91,11 +98,13 @@ impl Warmer {
         });
     }
 
-    /// Imports the dataset if need be. One flight a dataset: a burst of submissions warms once.
+    /// Imports the dataset if need be. A burst of submissions warms once.
     fn warm_ahead(&self, myself: ActorRef<Mail<Msg>>, state: &mut State, dataset: String, permit: Permit) {
-        if !state.ahead.insert(dataset.clone()) {
-            return;
-        }
+        match state.ahead.get(&dataset) {
+            Some(None) => return,
+            Some(Some(since)) if since.elapsed() < WARM_KEPT => return,
+            _ => state.ahead.insert(dataset.clone(), None),
+        };
         let (context, loader) = (self.context.clone(), self.loader.clone());
         tokio::spawn(async move {
             let _permit = permit;
@@ -103,11 +112,12 @@ impl Warmer {
                 Ok(_) => warm(&context, &dataset).await.map(|_| ()),
                 Err(error) => Err(error),
             };
+            let is_warm = outcome.is_ok();
             if let Err(error) = outcome {
                 tracing::debug!(dataset, %error, "cache not warmed ahead");
             }
             // A failed cast means that the warmer has died, and its list with it.
-            let _ = myself.send_message(Mail::own(Msg::Finished { dataset }));
+            let _ = myself.send_message(Mail::own(Msg::Finished { dataset, is_warm }));
         });
     }
 }

@@ -79,6 +79,12 @@ impl Committer {
                     self.observe(&record, &next.record);
                     return Ok(next);
                 }
+                // An earlier try, taken for lost, came through after all.
+                Ok(Cas::Conflict(current)) if failures > 0 && landed(&current, moment.op_id, input) => {
+                    self.observe(&record, &next.record);
+                    self.tell_again(&next.facts).await;
+                    return Ok(Next { record: *current, ..next });
+                }
                 Ok(Cas::Conflict(current)) => {
                     self.metrics.cas_conflicts.inc();
                     *current

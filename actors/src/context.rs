@@ -96,7 +96,8 @@ pub struct Context {
 impl Context {
     pub fn new(me: Incarnation, ports: Ports, metrics: Arc<Metrics>, settings: Settings) -> Arc<Self> {
         let committer = Committer::new(&ports, settings.limits, metrics.clone());
-        let presence = Presence::new(settings.lease, settings.slots, ports.clock.now());
+        let slots = if settings.roles.trainer { settings.slots } else { 0 };
+        let presence = Presence::new(settings.lease, slots, ports.clock.now());
         Arc::new(Self { me, ports, committer, metrics, settings, presence, last_line: AtomicU64::new(0) })
     }
 

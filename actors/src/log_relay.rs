@@ -108,6 +108,11 @@ impl Relay {
 
     async fn read(&self, myself: ActorRef<Mail<Msg>>, state: &mut State) {
         let head = self.context.ports.events.head().borrow().clone();
+        if state.read.is_unknown() {
+            // The log did not answer when the node started: it begins with what it has now.
+            self.live.skip_to(&head, &[]);
+            state.read = head.clone();
+        }
         let pause = match self.context.ports.events.read_all(&state.read, PAGE).await {
             Ok(page) => {
                 self.take(state, page, head);

@@ -54,8 +54,8 @@ impl ActorKind {
 
 /// Why an actor ended, as a label.
 pub const STOP_REASONS: [&str; 4] = ["normal", "error", "panic", "killed"];
-/// The owner's writes that a fence guards, as labels.
-pub const FENCED_OPERATIONS: [&str; 5] = ["start", "checkpoint", "finish", "end_attempt", "cancel"];
+/// What an owner did when it found that it had lost its task, as labels.
+pub const FENCED_OPERATIONS: [&str; 6] = ["start", "checkpoint", "finish", "end_attempt", "cancel", "heartbeat"];
 
 pub struct Metrics {
     pub registry: Registry,
@@ -94,6 +94,7 @@ pub struct Metrics {
     pub log_ring_entries: IntGauge,
     pub subscriptions: IntGauge,
     pub nodes_alive: IntGauge,
+    pub store_tolerated_failures: IntGauge,
 }
 
 const FAST: [f64; 11] = [0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2.5, 10.0];
@@ -105,6 +106,8 @@ impl Metrics {
     pub fn new() -> Self {
         let register = Register(Registry::new());
         let (counters, gauges) = (|n, h, l| register.counters(n, h, l), |n, h, l| register.gauges(n, h, l));
+        let floats = |n, h, l| register.floats(n, h, l);
+        let (count, level) = (|n, h| register.counter(n, h), |n, h| register.gauge(n, h));
         let (one, many) = (|n, h, b| register.histogram(n, h, b), |n, h, l, b| register.histograms(n, h, l, b));
         let metrics = Self {
             actor_alive: gauges("kubeml_actor_alive", "Actors alive", &["actor"]),
@@ -112,19 +115,12 @@ impl Metrics {
             actor_stopped: counters("kubeml_actor_stopped_total", "Actors ended", &["actor", "reason"]),
             actor_restarts: counters("kubeml_actor_restarts_total", "Actors restarted", &["actor"]),
             actor_mailbox_depth: gauges("kubeml_actor_mailbox_depth", "Messages waiting or in work", &["actor"]),
-            actor_message_wait: many(
-                "kubeml_actor_message_wait_seconds",
-                "From sending to handling",
-                &["actor"],
-                &FAST,
+            actor_message_wait: many("kubeml_actor_message_wait_seconds", "Sending to handling", &["actor"], &FAST),
+            supervisor_intensity_exceeded: count(
+                "kubeml_supervisor_intensity_exceeded_total",
+                "Times a child was given up",
             ),
-            supervisor_intensity_exceeded: register
-                .counter("kubeml_supervisor_intensity_exceeded_total", "Times the root supervisor gave up on a child"),
-            supervisor_backoff: register.floats(
-                "kubeml_supervisor_backoff_seconds",
-                "Delay before the latest restart",
-                &["actor"],
-            ),
+            supervisor_backoff: floats("kubeml_supervisor_backoff_seconds", "Before the latest restart", &["actor"]),
             tasks: gauges("kubeml_tasks", "Tasks by state", &["state"]),
             task_transitions: counters("kubeml_task_transitions_total", "Changes made by this node", &["from", "to"]),
             task_queue_seconds: one("kubeml_task_queue_seconds", "From submission to the first claim", &SLOW),
@@ -135,29 +131,29 @@ impl Metrics {
                 &SLOW,
             ),
             task_retries: counters("kubeml_task_retries_total", "Attempts to be made again", &["cause"]),
-            fenced: counters("kubeml_fenced_total", "Writes of stale attempts refused", &["operation"]),
-            cas_conflicts: register.counter("kubeml_cas_conflicts_total", "Compare-and-sets decided again"),
+            fenced: counters("kubeml_fenced_total", "Writes and looks of replaced attempts", &["operation"]),
+            cas_conflicts: count("kubeml_cas_conflicts_total", "Compare-and-sets decided again"),
             trainer_slots: gauges("kubeml_trainer_slots", "Slots by what they do", &["state"]),
-            trainer_stalls: register.counter("kubeml_trainer_stalls_total", "Attempts ended for want of progress"),
+            trainer_stalls: count("kubeml_trainer_stalls_total", "Attempts ended for want of progress"),
             train_samples: counters("kubeml_train_samples_total", "Samples trained", &["model"]),
-            train_samples_per_second: register.floats(
+            train_samples_per_second: floats(
                 "kubeml_train_samples_per_second",
-                "Training rate of the last finished epoch",
+                "Of the last finished epoch",
                 &["model"],
             ),
             checkpoint_seconds: many("kubeml_checkpoint_seconds", "To write or read a checkpoint", &["op"], &FAST),
             checkpoint_bytes: register.float("kubeml_checkpoint_bytes", "Size of the newest checkpoint"),
-            checkpoint_failures: register
-                .counter("kubeml_checkpoint_failures_total", "Checkpoints not written or lost"),
+            checkpoint_failures: count("kubeml_checkpoint_failures_total", "Checkpoints not written or lost"),
             cache_requests: counters("kubeml_cache_requests_total", "Chunks asked of the cache", &["result"]),
             cache_warm_seconds: one("kubeml_cache_warm_seconds", "To warm the cache", &FAST),
-            cache_unreadable: register.counter("kubeml_cache_unreadable_total", "Cached values that were no use"),
-            cache_breaker_open: register.gauge("kubeml_cache_breaker_open", "1 while a failing cache is left alone"),
+            cache_unreadable: count("kubeml_cache_unreadable_total", "Cached values that were no use"),
+            cache_breaker_open: level("kubeml_cache_breaker_open", "1 while a failing cache is left alone"),
             dataset_import_seconds: one("kubeml_dataset_import_seconds", "To fetch and store a dataset", &SLOW),
             dead_letters: counters("kubeml_dead_letters_total", "What nobody could act on", &["topic", "reason"]),
-            log_ring_entries: register.gauge("kubeml_log_ring_entries", "Facts kept in memory for subscribers"),
-            subscriptions: register.gauge("kubeml_log_subscriptions", "Open subscriptions to facts"),
-            nodes_alive: register.gauge("kubeml_nodes_alive", "Nodes heard of within a lease, as this node sees it"),
+            log_ring_entries: level("kubeml_log_ring_entries", "Facts kept in memory for subscribers"),
+            subscriptions: level("kubeml_log_subscriptions", "Open subscriptions to facts"),
+            nodes_alive: level("kubeml_nodes_alive", "Nodes heard of within a lease, as this node sees it"),
+            store_tolerated_failures: level("kubeml_store_tolerated_failures", "Copies of the store that may fail"),
             registry: register.0.clone(),
         };
         metrics.zero();

@@ -15,7 +15,7 @@ use crate::{ports::NodeRow, task::Incarnation};
 #[cfg(test)]
 mod tests;
 
-/// Reads further apart than this say nothing about what was between them.
+/// Reads further apart than this, or than three heartbeats, say nothing about what was between them.
 const READ_GAP_MAX: Duration = Duration::from_secs(1);
 /// Between the turns of several observers at the same dead node.
 const TURN: Duration = Duration::from_millis(500);
@@ -23,6 +23,7 @@ const TURN: Duration = Duration::from_millis(500);
 pub struct Observer {
     me: Incarnation,
     lease: Duration,
+    read_gap_max: Duration,
     /// When the registry was last read.
     read_at: Option<Duration>,
     watched: HashMap<Incarnation, Watched>,
@@ -35,24 +36,28 @@ struct Watched {
     since: Duration,
     /// It was there, and is gone: it has left, or its row has expired.
     gone: bool,
+    /// It has been seen to live.
+    moved: bool,
 }
 
 impl Observer {
-    pub fn new(me: Incarnation, lease: Duration) -> Self {
-        Self { me, lease, read_at: None, watched: HashMap::new() }
+    pub fn new(me: Incarnation, lease: Duration, heartbeat: Duration) -> Self {
+        let read_gap_max = READ_GAP_MAX.max(3 * heartbeat);
+        Self { me, lease, read_gap_max, read_at: None, watched: HashMap::new() }
     }
 
     /// The registry was read at `now`, on a clock of the caller's own that never goes back.
     pub fn read(&mut self, rows: &[NodeRow], now: Duration) {
-        if self.read_at.is_some_and(|last| now.saturating_sub(last) > READ_GAP_MAX) {
+        if self.read_at.is_some_and(|last| now.saturating_sub(last) > self.read_gap_max) {
             self.begin_again(now);
         }
         self.read_at = Some(now);
         for row in rows {
             let watched = self.watched.entry(row.incarnation.clone());
-            let watched = watched.or_insert(Watched { seq: None, since: now, gone: false });
+            let watched = watched.or_insert(Watched { seq: None, since: now, gone: false, moved: false });
             if watched.seq != Some(row.seq) {
-                *watched = Watched { seq: Some(row.seq), since: now, gone: false };
+                let moved = watched.moved || watched.seq.is_some();
+                *watched = Watched { seq: Some(row.seq), since: now, gone: false, moved };
             }
         }
         for (incarnation, watched) in &mut self.watched {
@@ -72,16 +77,23 @@ impl Observer {
         if *owner == self.me {
             return false;
         }
-        // Node ids are unique, so a namesake is an earlier life of this node.
-        if owner.node == self.me.node {
-            return true;
-        }
         let Some(now) = self.read_at else { return false };
-        let fresh = Watched { seq: None, since: now, gone: false };
+        let fresh = Watched { seq: None, since: now, gone: false, moved: false };
         let watched = self.watched.entry(owner.clone()).or_insert(fresh);
         let (gone, silent) = (watched.gone, now.saturating_sub(watched.since));
+        // Node ids are unique, so a namesake is an earlier life of this node, unless somebody gave an id twice.
+        if owner.node == self.me.node && !watched.moved {
+            return gone || silent >= self.lease / 2;
+        }
         let turn = self.turn(owner, now);
         if gone { silent >= turn } else { silent >= self.lease + turn }
+    }
+
+    /// Whether another live node has this one's id.
+    pub fn has_double(&self) -> bool {
+        let now = self.read_at.unwrap_or_default();
+        let is_double = |other: &Incarnation| *other != self.me && other.node == self.me.node;
+        self.watched.iter().any(|(other, watched)| is_double(other) && watched.moved && watched.lives(now, self.lease))
     }
 
     /// What is known only by hearsay is forgotten when nobody owns anything by that name.

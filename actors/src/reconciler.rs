@@ -5,10 +5,14 @@
 //! Tells: the registry; the bus, about tasks that are free again. Counts tasks by state on the way.
 //! If it dies: nothing is lost; its successor beats and scans at once, well within a lease.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use crate::{
     background::AbortOnDrop,
@@ -43,11 +47,12 @@ pub struct Scanner {
 }
 
 pub struct State {
-    since: Instant,
     /// Who else is there. A node that is alone knows: nobody.
-    others: Option<Observer>,
+    others: Option<Arc<Mutex<Observer>>>,
+    _watching: Option<AbortOnDrop>,
     /// Ends that the last scan found unannounced: whoever ended them may still be at it.
     unannounced: HashSet<TaskId>,
+    announcing: Option<AbortOnDrop>,
     _heartbeat: AbortOnDrop,
 }
 
@@ -62,9 +67,11 @@ impl Actor for Scanner {
             let _ = myself.send_message(Mail::own(first));
         }
         let Context { me, settings, .. } = &*self.context;
-        let others = (!settings.alone).then(|| Observer::new(me.clone(), settings.lease));
+        let observer = || Arc::new(Mutex::new(Observer::new(me.clone(), settings.lease, settings.heartbeat)));
+        let others = (!settings.alone).then(observer);
+        let _watching = others.clone().map(|others| AbortOnDrop(tokio::spawn(watch(self.context.clone(), others))));
         let _heartbeat = presence::beat(self.context.clone());
-        Ok(State { since: Instant::now(), others, unannounced: HashSet::new(), _heartbeat })
+        Ok(State { others, _watching, unannounced: HashSet::new(), announcing: None, _heartbeat })
     }
 
     async fn handle(
@@ -104,53 +111,59 @@ impl Scanner {
     }
 
     async fn scan(&self, state: &mut State) -> Result<(), PortError> {
-        self.watch(state).await?;
         let tasks = &self.context.ports.tasks;
         for (state, count) in tasks.counts().await? {
             self.context.metrics.tasks.with_label_values(&[state.as_str()]).set(count as i64);
         }
         let unfinished = [TaskState::Running, TaskState::Succeeded, TaskState::Failed, TaskState::Cancelled];
         let seen_before = std::mem::take(&mut state.unannounced);
-        let mut log_answers = true;
+        let mut left = Vec::new();
         let records = tasks.queue(&unfinished, PAGE).await?;
         let owners: Vec<Incarnation> = records.iter().filter_map(owner_of).cloned().collect();
         for record in records {
             match owner_of(&record) {
-                Some(owner) if state.is_dead(owner, &self.context.me) => self.reap(record).await?,
+                Some(owner) if state.is_dead(owner, &self.context.me) => self.reap(state, record).await?,
                 Some(_) => {}
                 // Each announcement is patient: one that waited in vain for the log is enough for this scan.
-                None if seen_before.contains(&record.id) && log_answers => log_answers = self.announce(&record).await,
                 None => {
                     state.unannounced.insert(record.id);
+                    if seen_before.contains(&record.id) {
+                        left.push(record);
+                    }
                 }
             }
         }
-        if let Some(others) = &mut state.others {
-            others.retain(&owners);
+        if let Some(others) = &state.others {
+            lock(others).retain(&owners);
         }
+        self.announce_all(state, left);
         Ok(())
     }
 
-    /// Looks who else is there.
-    async fn watch(&self, state: &mut State) -> Result<(), PortError> {
-        let Some(others) = &mut state.others else { return Ok(()) };
-        let rows = self.context.ports.nodes.nodes().await.inspect_err(|_| others.read_failed())?;
-        others.read(&rows, state.since.elapsed());
-        self.context.metrics.nodes_alive.set(others.alive() as i64);
-        self.context.presence.note_others(others.moved().map(|(node, at)| (node, state.since + at)).collect());
-        Ok(())
+    /// Announces, in the background: while the log is away each waits for it.
+    fn announce_all(&self, state: &mut State, left: Vec<TaskRecord>) {
+        if left.is_empty() || state.announcing.as_ref().is_some_and(|AbortOnDrop(announcing)| !announcing.is_finished())
+        {
+            return;
+        }
+        let context = self.context.clone();
+        state.announcing = Some(AbortOnDrop(tokio::spawn(async move {
+            for record in left {
+                if !announce(&context, &record).await {
+                    return;
+                }
+            }
+        })));
     }
 
     /// An error means that the store is away: whoever is next would wait for it as long.
-    async fn reap(&self, record: TaskRecord) -> Result<(), PortError> {
+    async fn reap(&self, state: &mut State, record: TaskRecord) -> Result<(), PortError> {
         let Some(fence) = record.fence() else { return Ok(()) };
         let why = format!("{} is gone", record.worker_id.as_deref().unwrap_or("its worker"));
         // Before the task is free, so that nobody hears of the next attempt first.
-        self.tell_for(&record).await;
+        tell_for(&self.context, &record).await;
         match self.context.committer.commit_from(record, &Input::Reap { fence, why }).await {
-            Ok(Next { record, .. }) if record.state.is_terminal() => {
-                self.announce(&record).await;
-            }
+            Ok(Next { record, .. }) if record.state.is_terminal() => self.announce_all(state, vec![record]),
             Ok(Next { record, .. }) => {
                 tracing::info!(task = %record.id, attempt = record.attempt, "released: its worker is gone");
                 self.context.ports.bus.publish(Hint::of(&record));
@@ -161,32 +174,12 @@ impl Scanner {
         }
         Ok(())
     }
-
-    /// A dead owner may have stored facts that it did not live to tell.
-    async fn tell_for(&self, record: &TaskRecord) {
-        let telling = self.context.ports.events.relay(record.id, Seq::new(record.attempt, 0));
-        if !matches!(timeout(RELAY_TIMEOUT, telling).await, Ok(Ok(()))) {
-            tracing::debug!(task = %record.id, "its owner's last facts are told later");
-        }
-    }
-
-    /// `false` when the log or the store did not answer.
-    async fn announce(&self, record: &TaskRecord) -> bool {
-        self.tell_for(record).await;
-        match self.context.committer.announce(record).await {
-            Ok(()) | Err(CommitError::Refused(_) | CommitError::NoSuchTask(_)) => true,
-            Err(CommitError::Port(error)) => {
-                tracing::warn!(task = %record.id, %error, "end not announced yet");
-                false
-            }
-        }
-    }
 }
 
 impl State {
     fn is_dead(&mut self, owner: &Incarnation, me: &Incarnation) -> bool {
         match &mut self.others {
-            Some(others) => others.is_dead(owner),
+            Some(others) => lock(others).is_dead(owner),
             None => owner != me,
         }
     }
@@ -195,4 +188,53 @@ impl State {
 /// Who runs the task, if somebody does.
 fn owner_of(record: &TaskRecord) -> Option<&Incarnation> {
     record.owner.as_ref().filter(|_| record.state == TaskState::Running).map(|owner| &owner.incarnation)
+}
+
+/// A dead owner may have stored facts that it did not live to tell.
+async fn tell_for(context: &Context, record: &TaskRecord) {
+    let telling = context.ports.events.relay(record.id, Seq::new(record.attempt, 0));
+    if !matches!(timeout(RELAY_TIMEOUT, telling).await, Ok(Ok(()))) {
+        tracing::debug!(task = %record.id, "its owner's last facts are told later");
+    }
+}
+
+/// `false` when the log or the store did not answer.
+async fn announce(context: &Context, record: &TaskRecord) -> bool {
+    tell_for(context, record).await;
+    match context.committer.announce(record).await {
+        Ok(()) | Err(CommitError::Refused(_) | CommitError::NoSuchTask(_)) => true,
+        Err(CommitError::Port(error)) => {
+            tracing::warn!(task = %record.id, %error, "end not announced yet");
+            false
+        }
+    }
+}
+
+/// Looks who else is there, as often as they say so: however slow a scan is, it must not look like a pause.
+async fn watch(context: Arc<Context>, others: Arc<Mutex<Observer>>) {
+    let Settings { heartbeat, lease, .. } = context.settings;
+    let began = Instant::now();
+    let mut due = interval(heartbeat);
+    due.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut has_double = false;
+    loop {
+        due.tick().await;
+        let rows = timeout(lease / 2, context.ports.nodes.nodes()).await;
+        let mut others = lock(&others);
+        let Ok(Ok(rows)) = rows else {
+            others.read_failed();
+            continue;
+        };
+        others.read(&rows, began.elapsed());
+        context.metrics.nodes_alive.set(others.alive() as i64);
+        context.presence.note_others(others.moved().map(|(node, at)| (node, began + at)).collect());
+        if others.has_double() && !has_double {
+            tracing::error!(id = context.me.node, "another live node has this id; give each its own [node] id");
+        }
+        has_double = others.has_double();
+    }
+}
+
+fn lock(others: &Mutex<Observer>) -> MutexGuard<'_, Observer> {
+    others.lock().unwrap_or_else(PoisonError::into_inner)
 }

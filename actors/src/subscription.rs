@@ -106,6 +106,12 @@ impl AllEvents {
     /// Waits for the next entries. Cancelling the future loses nothing.
     pub async fn next(&mut self) -> Result<Delivery, PortError> {
         loop {
+            if self.cursor.is_unknown() {
+                self.source.grown(&self.cursor).await;
+                self.cursor = self.source.head.borrow().clone();
+                // What has happened until now was not heard.
+                return Ok(Delivery::Gap(Vec::new()));
+            }
             let delivery = match self.source.live.after(&self.cursor, PAGE, |_| true) {
                 Some((entries, _)) if !entries.is_empty() => Delivery::Entries(entries),
                 _ => {

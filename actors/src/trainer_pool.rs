@@ -21,7 +21,6 @@ use crate::{
     dataset_loader::DatasetLoader,
     handle::{ASK_TIMEOUT, AskError, Handle, Mail},
     metrics::ActorKind,
-    ports::Hint,
     task::{Failure, Fence, TaskId, TaskRecord},
     trainer::{Order, stop_reason},
 };
@@ -33,7 +32,7 @@ mod slots;
 mod tests;
 
 use claiming::Claimed;
-use hints::Hints;
+use hints::{Heeded, Hints};
 use slots::{Held, Slot};
 
 pub type TrainerPool = Handle<Msg>;
@@ -111,9 +110,7 @@ pub struct State {
     draining: Option<Vec<RpcReplyPort<()>>>,
     /// Until it has looked for orphans once, a pool does not know what its predecessor has left.
     knows_orphans: bool,
-    hints: Hints,
-    /// Acted on by the claim that is under way.
-    heeded: Vec<Hint>,
+    heeded: Heeded,
     _hints: AbortOnDrop,
 }
 
@@ -135,8 +132,7 @@ impl Actor for Pool {
             draining: None,
             knows_orphans: false,
             _hints: self.listen(myself, hints.clone()),
-            hints,
-            heeded: Vec::new(),
+            heeded: Heeded { bus: self.context.ports.bus.clone(), hints, heeded: Vec::new() },
         })
     }
 
@@ -233,15 +229,11 @@ impl Pool {
     /// With a free slot, hints are acknowledged when the claim they led to is durable; without one they are dropped: their
     /// tasks are in the queue, which is looked at as soon as a slot is free.
     fn hinted(&self, myself: &ActorRef<Mail<Msg>>, state: &mut State) {
-        state.heeded.extend(state.hints.take());
+        state.heeded.heed();
         self.look_for_work(myself, state);
         if state.claiming.is_none() {
-            self.acknowledge_hints(state);
+            state.heeded.acknowledge();
         }
-    }
-
-    fn acknowledge_hints(&self, state: &mut State) {
-        state.heeded.drain(..).for_each(|hint| self.context.ports.bus.acknowledge(hint));
     }
 
     /// Starts a claim if there is a free slot. One at a time, so that a decision sees the outcome of the one before.
@@ -269,7 +261,7 @@ impl Pool {
 
     fn claimed(&self, myself: &ActorRef<Mail<Msg>>, state: &mut State, slot: usize, outcome: Option<Box<Claimed>>) {
         state.claiming = None;
-        self.acknowledge_hints(state);
+        state.heeded.acknowledge();
         let found = outcome.is_some();
         if let Some(claimed) = outcome
             && let Err(claimed) = self.hand_over(state, slot, claimed)

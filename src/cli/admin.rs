@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use clap::Subcommand;
 
 use crate::{
-    config::{Config, Store},
-    edges::cassandra,
+    config::{Bus, Config, Store},
+    edges::{cassandra, kafka},
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
@@ -27,6 +27,9 @@ async fn init(config: &Config) -> anyhow::Result<ExitCode> {
     let mut done = Vec::new();
     if let Store::Cassandra(store) = &config.store {
         done.extend(cassandra::init(store).await?);
+    }
+    if let Bus::Kafka(bus) = &config.bus {
+        done.extend(kafka::init(bus).await?);
     }
     if done.is_empty() {
         done.push("nothing to set up: this configuration is embedded".to_owned());

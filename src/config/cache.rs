@@ -21,18 +21,14 @@ pub struct MemoryCache {
 }
 
 const KINDS: &[Kind<Cache>] = &[
-    Kind { name: "memory", table: "memory", read: Some(|table| Cache::Memory(MemoryCache::read(table))) },
-    Kind {
-        name: "redis",
-        table: "redis",
-        read: Some(|table| Cache::Redis(RedisConfig::read(table, Topology::Single))),
-    },
+    Kind { name: "memory", table: "memory", read: |table| Cache::Memory(MemoryCache::read(table)) },
+    Kind { name: "redis", table: "redis", read: |table| Cache::Redis(RedisConfig::read(table, Topology::Single)) },
     Kind {
         name: "redis-cluster",
         table: "redis",
-        read: Some(|table| Cache::Redis(RedisConfig::read(table, Topology::Cluster))),
+        read: |table| Cache::Redis(RedisConfig::read(table, Topology::Cluster)),
     },
-    Kind { name: "none", table: "none", read: Some(|_| Cache::None) },
+    Kind { name: "none", table: "none", read: |_| Cache::None },
 ];
 
 impl Cache {

@@ -15,6 +15,10 @@ use super::suggest::nearest;
 use super::unknown::unknown_entries;
 use super::value::{Bad, Value, one_of, quoted};
 
+mod open;
+
+pub use open::OpenKeys;
+
 /// Reads the sources, remembering what was read and what was wrong.
 pub struct Reader {
     entries: Vec<Entry>,
@@ -22,8 +26,8 @@ pub struct Reader {
     settings: Settings,
     /// Keys with an entry that cannot be used.
     bad: BTreeSet<String>,
-    /// Tables of adapters that this build does not carry.
-    not_carried: BTreeSet<String>,
+    /// Tables whose keys a library knows, not we.
+    open: BTreeSet<String>,
 }
 
 /// A table of the configuration, such as `[http]`.
@@ -49,15 +53,15 @@ pub struct Kind<T> {
     pub name: &'static str,
     /// The adapter's own table, below the role's: `redis` for `[cache.redis]`.
     pub table: &'static str,
-    /// Reads that table; `None` while this build does not carry the adapter.
-    pub read: Option<fn(&mut Table<'_>) -> T>,
+    /// Reads that table.
+    pub read: fn(&mut Table<'_>) -> T,
 }
 
 impl Reader {
     pub fn new(sources: &Sources) -> Self {
         let (entries, problems) = collect(sources);
-        let (bad, not_carried) = (BTreeSet::new(), BTreeSet::new());
-        Self { entries, problems, settings: Settings::default(), bad, not_carried }
+        let (bad, open) = (BTreeSet::new(), BTreeSet::new());
+        Self { entries, problems, settings: Settings::default(), bad, open }
     }
 
     pub fn table(&mut self, path: &str) -> Table<'_> {
@@ -66,7 +70,7 @@ impl Reader {
 
     /// What was read; or everything that was wrong, unknown entries included.
     pub fn finish(mut self) -> Result<Settings, Problems> {
-        self.problems.extend(unknown_entries(&self.entries, &self.settings, &self.not_carried));
+        self.problems.extend(unknown_entries(&self.entries, &self.settings, &self.open));
         Problems::none_of(self.problems)?;
         Ok(self.settings)
     }
@@ -123,10 +127,7 @@ impl Table<'_> {
         let ((name, table, read), origin) = chosen.unwrap_or_else(|| no_default(&path));
         self.reader.settings.add(path, quoted(name), origin);
         for kind in kinds {
-            match kind.read {
-                Some(read) => drop(read(&mut self.table(kind.table))),
-                None => drop(self.reader.not_carried.insert(self.path_of(kind.table))),
-            }
+            drop((kind.read)(&mut self.table(kind.table)));
         }
         read(&mut self.table(table))
     }
@@ -189,15 +190,9 @@ type Chosen<T> = (&'static str, &'static str, fn(&mut Table<'_>) -> T);
 /// The name, table and reader of the kind that `raw` names.
 fn choose<T>(kinds: &[Kind<T>], raw: &Raw) -> Result<Chosen<T>, Bad> {
     let name = String::read(raw)?;
-    let carried = || kinds.iter().filter(|kind| kind.read.is_some()).map(|kind| kind.name);
     let names = || kinds.iter().map(|kind| kind.name);
     match kinds.iter().find(|kind| kind.name == name) {
-        Some(Kind { name, table, read: Some(read) }) => Ok((name, table, *read)),
-        Some(_) => Err(Bad {
-            wrong: format!("this build does not carry {} yet", quoted(&name)),
-            allowed: one_of(carried()),
-            meant: None,
-        }),
+        Some(Kind { name, table, read }) => Ok((name, table, *read)),
         None => {
             let meant = nearest(&name, names()).map(|name| quoted(name).to_string());
             Err(Bad { wrong: format!("{} is not allowed", quoted(&name)), allowed: one_of(names()), meant })

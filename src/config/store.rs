@@ -12,8 +12,8 @@ pub enum Store {
 }
 
 const KINDS: &[Kind<Store>] = &[
-    Kind { name: "embedded", table: "embedded", read: Some(|_| Store::Embedded) },
-    Kind { name: "cassandra", table: "cassandra", read: Some(|table| Store::Cassandra(CassandraConfig::read(table))) },
+    Kind { name: "embedded", table: "embedded", read: |_| Store::Embedded },
+    Kind { name: "cassandra", table: "cassandra", read: |table| Store::Cassandra(CassandraConfig::read(table)) },
 ];
 
 impl Store {

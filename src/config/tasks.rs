@@ -24,7 +24,7 @@ impl Tasks {
         let tasks = Self {
             no_progress_max: table.key("no_progress_max").within(0..=1000).get(),
             lease: table.key("lease").within(Duration::from_millis(100)..=Duration::from_hours(1)).get(),
-            heartbeat: table.key("heartbeat").within(Duration::from_millis(10)..=Duration::from_hours(1)).get(),
+            heartbeat: table.key("heartbeat").within(Duration::from_millis(10)..=Duration::from_secs(10)).get(),
             queue_max: table.key("queue_max").within(1..=10_000_000).get(),
             retention: table.key("retention").get(),
         };

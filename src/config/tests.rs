@@ -40,8 +40,8 @@ fn unknown_names_are_refused() {
         (
             "[http.tls]",
             "config/x.toml:1: http.tls: unknown section; \
-             the sections are bus, cache, cache.memory, cache.redis, datasets.mnist, events, http, node, store, \
-             store.cassandra, tasks, telemetry, trainer",
+             the sections are bus, bus.kafka, cache, cache.memory, cache.redis, datasets.mnist, events, http, node, \
+             store, store.cassandra, tasks, telemetry, trainer",
         ),
         ("\"http.listen\" = 1", "config/x.toml:1: \"http.listen\": unknown key; did you mean http.listen?"),
     ]);
@@ -138,23 +138,22 @@ fn origins_and_log_directives_are_checked_before_a_library_sees_them() {
 }
 
 #[test]
-fn adapters_that_this_build_does_not_carry_are_known_and_refused() {
+fn adapters_and_their_keys_are_checked() {
     each_has_its_problem(&[
-        (
-            "bus.kind = \"kafka\"",
-            "config/x.toml:1: bus.kind: this build does not carry \"kafka\" yet; it must be \"embedded\"",
-        ),
         (
             "[store]\nkind = \"casandra\"",
             "config/x.toml:2: store.kind: \"casandra\" is not allowed; \
              it must be \"embedded\" or \"cassandra\"; did you mean \"cassandra\"?",
         ),
-        ("[bus.kafka]\nbrokers = \"k\"", "config/x.toml:1: bus.kafka: this build does not carry this adapter yet"),
+        (
+            "[bus.kafka]\nbrokers = \"k\"",
+            "config/x.toml:2: bus.kafka.brokers: \"k\" is not allowed; it must be a list, each a text",
+        ),
         (
             "[store.embedded]\nx = 1",
             "config/x.toml:1: store.embedded: unknown section; \
-             the sections are bus, cache, cache.memory, cache.redis, datasets.mnist, events, http, node, store, \
-             store.cassandra, tasks, telemetry, trainer",
+             the sections are bus, bus.kafka, cache, cache.memory, cache.redis, datasets.mnist, events, http, node, \
+             store, store.cassandra, tasks, telemetry, trainer",
         ),
     ]);
 }
@@ -175,12 +174,8 @@ fn an_adapter_adds_its_table_with_one_line() {
         Toy { seats: usize },
     }
     const KINDS: &[Kind<Store>] = &[
-        Kind { name: "embedded", table: "embedded", read: Some(|_| Store::Embedded) },
-        Kind {
-            name: "toy",
-            table: "toy",
-            read: Some(|toy| Store::Toy { seats: toy.key("seats").within(1..=9).or(4) }),
-        },
+        Kind { name: "embedded", table: "embedded", read: |_| Store::Embedded },
+        Kind { name: "toy", table: "toy", read: |toy| Store::Toy { seats: toy.key("seats").within(1..=9).or(4) } },
     ];
     let read = |toml| {
         let mut reader = Reader::new(&sources(toml));
@@ -194,6 +189,23 @@ fn an_adapter_adds_its_table_with_one_line() {
     assert_eq!(read("[store]\nkind = \"toy\"\ntoy.seats = 2"), (Store::Toy { seats: 2 }, vec![]));
     let mistyped = "config/x.toml:2: store.toy.seat: unknown key; did you mean store.toy.seats?";
     assert_eq!(read("[store.toy]\nseat = 2"), (Store::Embedded, vec![mistyped.to_owned()]));
+}
+
+#[test]
+fn what_makes_no_node_together_is_refused() {
+    each_has_its_problem(&[
+        (
+            "[bus]\nkind = \"kafka\"",
+            "config/x.toml:2: bus.kind: the store \"cassandra\" and the bus \"kafka\" go together, \
+             as \"embedded\" and \"embedded\" do",
+        ),
+        (
+            "[node]\nroles = [\"api\"]",
+            "config/x.toml:2: node.roles: an embedded node is on its own: it needs the roles \"api\" and \"trainer\"",
+        ),
+    ]);
+    let worker = "[node]\nroles = [\"trainer\"]\n[store]\nkind = \"cassandra\"\n[bus]\nkind = \"kafka\"";
+    assert_eq!(problems(&sources(worker)), [""; 0]);
 }
 
 #[test]
@@ -244,8 +256,8 @@ fn variables_are_checked_as_files_are() {
         problems(&environment),
         [
             "KUBEML__: unknown variable; \
-             the sections are bus, cache, cache.memory, cache.redis, datasets.mnist, events, http, node, store, \
-             store.cassandra, tasks, telemetry, trainer",
+             the sections are bus, bus.kafka, cache, cache.memory, cache.redis, datasets.mnist, events, http, node, \
+             store, store.cassandra, tasks, telemetry, trainer",
             "KUBEML__HTTP: a section, not a key; \
              its keys are listen, cors_origins, body_bytes_max, ui_dir, fault_injection",
             "KUBEML__HTTP.LISTEN: unknown variable; did you mean KUBEML__HTTP__LISTEN?",

@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use super::reader::Table;
+use super::value::Choice;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trainer {
+    pub engine: Engine,
     /// Tasks that train at the same time.
     pub slots: usize,
     /// Threads of each; they never change a result.
@@ -14,6 +16,18 @@ pub struct Trainer {
     pub checkpoint_interval_max: Duration,
     /// A trainer that makes no step for this long is replaced.
     pub stall_timeout: Duration,
+}
+
+/// What trains.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Engine {
+    Candle,
+    /// Nothing is trained: for measuring the platform itself.
+    Stub,
+}
+
+impl Choice for Engine {
+    const CHOICES: &'static [(&'static str, Self)] = &[("candle", Self::Candle), ("stub", Self::Stub)];
 }
 
 /// Far more than any machine has: a bound for mistakes.
@@ -25,6 +39,7 @@ impl Trainer {
         let slots = table.key("slots").within(1..=THREADS_MAX).or((cores / 2).clamp(1, THREADS_MAX));
         let threads = (cores / slots).clamp(1, THREADS_MAX);
         Self {
+            engine: table.key("engine").get(),
             slots,
             threads_per_slot: table.key("threads_per_slot").within(1..=THREADS_MAX).or(threads),
             checkpoint_interval_max: table

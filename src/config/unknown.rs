@@ -9,15 +9,16 @@ use super::settings::Settings;
 use super::suggest::{nearest, nearest_key};
 
 /// A problem for each entry that no key was read from. Of an unknown table only the header is named, not what is in it.
-pub fn unknown_entries(entries: &[Entry], known: &Settings, not_carried: &BTreeSet<String>) -> Vec<Problem> {
-    let known = Known { keys: known.iter().map(|setting| setting.key.as_str()).collect(), not_carried };
+/// The tables in `open` have been checked by who reads them.
+pub fn unknown_entries(entries: &[Entry], known: &Settings, open: &BTreeSet<String>) -> Vec<Problem> {
+    let known = Known { keys: known.iter().map(|setting| setting.key.as_str()).collect(), open };
     let strangers = entries.iter().filter(|entry| known.is_first_stranger(entry));
     strangers.map(|entry| known.problem(entry)).collect()
 }
 
 struct Known<'k> {
     keys: Vec<&'k str>,
-    not_carried: &'k BTreeSet<String>,
+    open: &'k BTreeSet<String>,
 }
 
 impl Known<'_> {
@@ -32,6 +33,8 @@ impl Known<'_> {
     /// Whether the entry is unknown, and the table around it is not: that one is named then.
     fn is_first_stranger(&self, entry: &Entry) -> bool {
         let is_known = match entry.raw {
+            Raw::Section if self.open.contains(&entry.key) => true,
+            _ if self.open.iter().any(|table| is_below(&entry.key, table)) => true,
             Raw::Section => self.is_section(&entry.key) || self.is_key(&entry.key),
             Raw::Toml(_) | Raw::TooLarge | Raw::Text(_) => self.is_key(&entry.key),
         };
@@ -42,9 +45,7 @@ impl Known<'_> {
     fn problem(&self, entry: &Entry) -> Problem {
         let Entry { key, raw, origin, .. } = entry;
         let is_variable = matches!(origin, Origin::Environment { .. });
-        let (wrong, help) = if self.not_carried.iter().any(|table| key == table || is_below(key, table)) {
-            ("this build does not carry this adapter yet".to_owned(), String::new())
-        } else if self.is_section(key) {
+        let (wrong, help) = if self.is_section(key) {
             ("a section, not a key".to_owned(), format!("its keys are {}", self.keys_of(key)))
         } else if is_variable {
             ("unknown variable".to_owned(), self.did_you_mean(key, variable_of))

@@ -3,9 +3,12 @@
 //! A conditional write on the task's own row is the only truth about a task; everything else follows from it, is
 //! written before it or after it, and is mended by whoever finds it wrong. See `schema` for the tables.
 
+mod artifacts;
+mod chunks;
 mod config;
 mod connect;
 mod counts;
+mod datasets;
 mod days;
 mod error;
 mod events;
@@ -22,8 +25,8 @@ mod session;
 mod tasks;
 
 pub use self::{
-    config::CassandraConfig, events::CassandraEvents, nodes::CassandraNodes, schema::init, session::Session,
-    tasks::CassandraTasks,
+    artifacts::CassandraArtifacts, chunks::ChunkPermits, config::CassandraConfig, datasets::CassandraDatasets,
+    events::CassandraEvents, nodes::CassandraNodes, schema::init, session::Session, tasks::CassandraTasks,
 };
 
 /// How many of the nodes that hold a copy may fail while a quorum of them is still there.

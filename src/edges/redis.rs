@@ -35,7 +35,7 @@ use kubeml_actors::{
 };
 use prometheus::IntCounter;
 use redis::{Cmd, RedisResult, cmd};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use self::{
     config::RedisConfig,
@@ -92,23 +92,10 @@ impl RedisChunkCache {
         })
     }
 
-    /// One of the few calls that carry a chunk.
-    async fn blob<T, F>(&self, ask: impl Fn(Connection) -> F + Send) -> Result<T, PortError>
-    where
-        F: Future<Output = RedisResult<T>> + Send,
-    {
+    /// Leave to carry a chunk.
+    async fn blob_permit(&self) -> Result<SemaphorePermit<'_>, PortError> {
         let closed = |_| PortError::Unavailable("the cache is closed".to_owned());
-        let _permit = self.blob_permits.acquire().await.map_err(closed)?;
-        self.blobs.call(ask).await
-    }
-
-    /// A command without an answer of interest.
-    async fn tell(link: &Link, command: Cmd) -> Result<(), PortError> {
-        link.call(|mut connection| {
-            let command = command.clone();
-            async move { connection.query(&command).await }
-        })
-        .await
+        self.blob_permits.acquire().await.map_err(closed)
     }
 
     fn set(&self, key: String, value: &[u8]) -> Cmd {
@@ -127,28 +114,26 @@ impl ChunkCache for RedisChunkCache {
     /// What cannot be read as this chunk is a miss, so that it is written over.
     async fn get(&self, hash: ChunkHash) -> Result<Option<Bytes>, PortError> {
         let key = self.keys.chunk(hash);
-        let found = self.blob(|connection| read(connection, key.clone(), WRAPPED_BYTES_MAX)).await?;
+        let permit = self.blob_permit().await?;
+        let found = self.blobs.call(|connection| read(connection, key.clone(), WRAPPED_BYTES_MAX)).await?;
+        drop(permit);
         let chunk = found.and_then(|found| {
-            let chunk = found.and_then(|bytes| unwrap(hash, &bytes).map_err(|error| error.to_string()));
+            let chunk = found.and_then(|bytes| unwrap(hash, &Bytes::from(bytes)).map_err(|error| error.to_string()));
             chunk.map_err(|reason| self.note_unreadable(&key, &reason)).ok()
         });
         let counter = if chunk.is_some() { &self.hits } else { &self.misses };
         counter.fetch_add(1, Ordering::Relaxed);
-        Ok(chunk.map(Bytes::from))
+        Ok(chunk)
     }
 
     async fn put(&self, hash: ChunkHash, bytes: Bytes) -> Result<(), PortError> {
         let wrapped = wrap(hash, &bytes).map_err(|error| error.at("redis"))?;
-        let command = Arc::new(self.set(self.keys.chunk(hash), &wrapped));
-        self.blob(|mut connection| {
-            let command = command.clone();
-            async move { connection.query(&command).await }
-        })
-        .await
+        let _permit = self.blob_permit().await?;
+        self.blobs.tell(self.set(self.keys.chunk(hash), &wrapped)).await
     }
 
     async fn remove(&self, hash: ChunkHash) -> Result<(), PortError> {
-        Self::tell(&self.control, cmd("UNLINK").arg(self.keys.chunk(hash)).take()).await
+        self.control.tell(cmd("UNLINK").arg(self.keys.chunk(hash)).take()).await
     }
 
     /// The chunks of every format; nothing else.
@@ -156,9 +141,9 @@ impl ChunkCache for RedisChunkCache {
         inventory::remove_all(&self.control, &self.keys.any_chunk_pattern()).await
     }
 
-    /// `entries` and `bytes` (unpacked) are the chunks in Redis that this version can read, whoever put them there: a
-    /// lower bound if Redis holds very many other keys. `hits` and `misses` are this process's. That it answers is the
-    /// proof that every node with keys does.
+    /// `entries` and `bytes` are the chunks in Redis that this version can read, whoever put them there: a lower bound
+    /// if Redis holds very many other keys. `hits` and `misses` are this process's. That it answers is the proof that
+    /// every node with keys does.
     async fn stats(&self) -> Result<CacheStats, PortError> {
         let (entries, bytes) = inventory::count(&self.control, &self.keys.chunk_pattern()).await?;
         let (hits, misses) = (self.hits.load(Ordering::Relaxed), self.misses.load(Ordering::Relaxed));
@@ -180,13 +165,17 @@ impl ChunkCache for RedisChunkCache {
             let text = format!("a value of {bytes} bytes is longer than the {VALUE_BYTES_MAX} that can be cached");
             return Err(PortError::Rejected(text));
         }
-        Self::tell(&self.control, self.set(self.keys.value(key), json.as_bytes())).await
+        self.control.tell(self.set(self.keys.value(key), json.as_bytes())).await
     }
 }
 
 /// What lies at `key`: nothing, bytes, or something that cannot be what we put there. However much it is, no more than
 /// `bytes_max` is asked for.
-async fn read(mut connection: Connection, key: String, bytes_max: usize) -> RedisResult<Option<Result<Vec<u8>, String>>> {
+async fn read(
+    mut connection: Connection,
+    key: String,
+    bytes_max: usize,
+) -> RedisResult<Option<Result<Vec<u8>, String>>> {
     // One byte more tells what is longer.
     let answer: RedisResult<Vec<u8>> = connection.query(cmd("GETRANGE").arg(key).arg(0).arg(bytes_max)).await;
     match answer {

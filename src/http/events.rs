@@ -1,5 +1,7 @@
 //! Facts as they happen, and as they happened: one task's, or everybody's.
 
+use std::time::Duration;
+
 use kubeml_actors::{
     event::{Seq, TaskEvent},
     ports::{PortError, Position},
@@ -7,6 +9,7 @@ use kubeml_actors::{
     task::{TaskId, TaskRecord},
 };
 use serde::Serialize;
+use tokio::time::timeout;
 use warp::{http::StatusCode, sse};
 
 use super::{
@@ -82,13 +85,21 @@ pub async fn of_all(call: Call) -> Answer {
     Ok(stream(&call.api, first, Everything { events }))
 }
 
+/// How long a client that has heard more than this node waits for it.
+const CATCH_UP: Duration = Duration::from_secs(2);
+
 /// Everything after the last id the client has, or `after`, or from now on; and what to say before it.
 pub async fn subscribe(call: &Call, after: Option<Position>) -> Result<(AllEvents, Vec<sse::Event>), Problem> {
     let after = last_event_id::<Position>(call, POSITION)?.or(after);
-    let head = call.api.context.ports.events.head().borrow().clone();
     let relay = &call.api.handles.relay;
+    let mut newest = call.api.context.ports.events.head();
+    if let Some(after) = &after {
+        // Another node, or the one before this, may have been a little ahead.
+        let _ = timeout(CATCH_UP, newest.wait_for(|head| !head.is_unknown() && !is_beyond(after, head))).await;
+    }
+    let head = newest.borrow().clone();
     match after {
-        Some(after) if is_beyond(&after, &head) => {
+        Some(after) if !head.is_unknown() && is_beyond(&after, &head) => {
             let start = Position(vec![0; head.0.len().max(1)]);
             let reason = "the log is another one than the id is from; here is everything it has";
             Ok((relay.all(Some(start)).await?, vec![gap(reason)]))

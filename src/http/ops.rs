@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kubeml_actors::{metrics::ActorKind, ports::PortError, task::TaskId};
+use kubeml_actors::{context::Context, metrics::ActorKind, ports::PortError, task::TaskId};
 use prometheus::TextEncoder;
 use serde::Serialize;
 use serde_json::json;
@@ -39,7 +39,12 @@ pub struct Checks {
     pub bus: String,
     pub cache: String,
     phase: &'static str,
+    /// Nothing is wrong yet.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<&'static str>,
 }
+
+const NO_TOLERANCE: &str = "no node of the database may fail: while one is away nothing can be written";
 
 const OK: &str = "ok";
 
@@ -48,7 +53,10 @@ impl Checks {
         let ports = &call.api.context.ports;
         let (store, bus, cache) =
             tokio::join!(told(ports.tasks.get(TaskId::NONE)), told(ports.bus.check()), told(ports.cache.stats()));
-        Self { store, bus, cache, phase: if call.api.phase.is_draining() { "draining" } else { OK } }
+        let phase = if call.api.phase.is_draining() { "draining" } else { OK };
+        let Context { ports, metrics, .. } = &*call.api.context;
+        let intolerant = ports.kinds.store == "cassandra" && metrics.store_tolerated_failures.get() == 0;
+        Self { store, bus, cache, phase, warnings: intolerant.then_some(NO_TOLERANCE).into_iter().collect() }
     }
 
     /// By the role that each plays for the node.

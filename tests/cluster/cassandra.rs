@@ -1,1 +1,14 @@
-//! The contract suites on Apache Cassandra.
+//! The adapters on Apache Cassandra: the contracts of their ports, and what only they promise.
+
+#[path = "cassandra/contracts.rs"]
+mod contracts;
+#[path = "cassandra/damage.rs"]
+mod damage;
+#[path = "cassandra/keyspace.rs"]
+mod keyspace;
+#[path = "cassandra/outbox.rs"]
+mod outbox;
+#[path = "cassandra/queue.rs"]
+mod queue;
+#[path = "cassandra/schema.rs"]
+mod schema;

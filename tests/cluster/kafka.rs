@@ -1,1 +1,84 @@
-//! The contract suites on Apache Kafka.
+//! Hints, submissions and facts on a real broker. Every test has topics of its own.
+
+mod bridge;
+mod facts;
+mod hints;
+pub mod older_client;
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use kubeml::{
+    config::{Bus, Sources, load},
+    edges::kafka::{Kafka, KafkaConfig, KafkaMetrics, init},
+};
+use kubeml_actors::{ports::PortError, task::TaskId};
+use prometheus::Registry;
+use tokio::time::{sleep, timeout};
+
+use super::nodes::services;
+
+const SOON: Duration = Duration::from_secs(60);
+const BROKERS: &str = "KUBEML__BUS__KAFKA__BROKERS";
+
+/// Of a fresh system on the broker that the tests are given.
+fn config() -> KafkaConfig {
+    config_of(&format!("test-{}-", TaskId::fresh()))
+}
+
+/// Of the system whose topics begin with `prefix`.
+pub fn config_of(prefix: &str) -> KafkaConfig {
+    let environment = services().environment();
+    let brokers = environment.into_iter().find(|(name, _)| name == BROKERS).expect("the suite has a broker").1;
+    let sources = Sources::default()
+        .variable("HOME", "/nowhere")
+        .variable("KUBEML__STORE__KIND", "cassandra")
+        .variable("KUBEML__BUS__KIND", "kafka")
+        .variable(BROKERS, brokers)
+        .variable("KUBEML__BUS__KAFKA__TOPIC_PREFIX", prefix);
+    match load(&sources).expect("it is good").bus {
+        Bus::Kafka(kafka) => kafka,
+        other => panic!("{other:?} was not chosen"),
+    }
+}
+
+fn open(config: &KafkaConfig) -> Arc<Kafka> {
+    let metrics = KafkaMetrics::new(&Registry::new()).expect("the registry is empty");
+    Kafka::open(config.clone(), Arc::new(metrics)).expect("the settings are good")
+}
+
+/// With topics.
+async fn system() -> KafkaConfig {
+    let config = config();
+    init(&config).await.expect("topics are created");
+    config
+}
+
+/// Waits for a fact of the world, which must come true.
+async fn eventually<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
+    let wait = async {
+        while !holds().await {
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(SOON, wait).await.unwrap_or_else(|_| panic!("in time: {what}"));
+}
+
+#[tokio::test]
+async fn topics_are_created_once() {
+    let config = config();
+    let first = init(&config).await.expect("topics are created");
+    assert_eq!(first.len(), 5);
+    assert!(first.iter().all(|line| line.contains(" created with ")), "{first:?}");
+    let again = init(&config).await.expect("nothing is left to do");
+    assert!(again.iter().all(|line| line.ends_with(" exists")), "{again:?}");
+}
+
+#[tokio::test]
+async fn a_broker_that_answers_is_reachable_and_a_dead_one_is_not() {
+    let alive = config();
+    assert_eq!(open(&alive).check().await, Ok(()));
+    let nobody = KafkaConfig { brokers: vec!["127.0.0.1:1".to_owned()], ..alive };
+    let dead = open(&nobody);
+    assert!(matches!(dead.check().await, Err(PortError::Unavailable(_))));
+    assert!(matches!(init(&nobody).await, Err(PortError::Unavailable(_))));
+}

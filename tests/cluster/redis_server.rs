@@ -3,20 +3,33 @@
 use std::{
     io::{BufRead, BufReader},
     net::TcpListener,
-    process::{Child, ChildStdin, Command, Stdio},
+    process::{Child, Command, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
     time::Duration,
 };
 
-use ::redis::{Cmd, FromRedisValue, aio::MultiplexedConnection};
+use ::redis::{Cmd, FromRedisValue, Pipeline};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::{Instant, sleep};
 
 pub const DEADLINE: Duration = Duration::from_secs(60);
 const NODES: usize = 6;
+/// Replicas follow at once: one that has never followed does not take its master's place.
+const NODE: &[&str] =
+    &["--cluster-enabled", "yes", "--cluster-node-timeout", "2000", "--repl-diskless-sync-delay", "0"];
 /// A cluster's nodes talk to each other on their port plus this.
 const BUS: u16 = 10_000;
-/// Starts the server, says its number, and ends it when the test's process is gone, however that ended.
-const KEEPER: &str = r#""$@" >/dev/null & echo $!; read -r _; kill -KILL $!; wait $!"#;
+const PORTS: u16 = 12_000;
+/// Starts the server in a directory of its own, says its number, and ends it when the test's process lets go of the
+/// pipe, be it by its own end.
+const KEEPER: &str = r#"
+    directory=$(mktemp -d)
+    "$@" --dir "$directory" >"$directory/log" & echo $!
+    read -r _
+    kill -KILL $! 2>"$directory/log"
+    wait $! 2>"$directory/log"
+    rm -r "$directory"
+"#;
 
 pub struct RedisServer {
     pub port: u16,
@@ -27,8 +40,6 @@ pub struct RedisServer {
 struct Process {
     server: Pid,
     keeper: Child,
-    /// Closing it ends the server.
-    _line: ChildStdin,
 }
 
 impl RedisServer {
@@ -45,11 +56,10 @@ impl RedisServer {
         command.args(["-c", KEEPER, "keeper", "redis-server", "--port", &self.port.to_string()]);
         command.args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]).args(&self.arguments);
         let mut keeper = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("there is a shell");
-        let (line, said) = (keeper.stdin.take().expect("it is piped"), keeper.stdout.take().expect("it is piped"));
         let mut pid = String::new();
-        BufReader::new(said).read_line(&mut pid).expect("it says the server's number");
-        let server = pid.trim().parse().ok().and_then(Pid::from_raw).expect("a number");
-        self.process = Some(Process { server, keeper, _line: line });
+        BufReader::new(keeper.stdout.take().expect("it is piped")).read_line(&mut pid).expect("it says the number");
+        let server = pid.trim().parse().ok().and_then(Pid::from_raw).expect("it is a number");
+        self.process = Some(Process { server, keeper });
         let deadline = Instant::now() + DEADLINE;
         while self.try_ask::<String>(&::redis::cmd("PING")).await.is_err() {
             assert!(Instant::now() < deadline, "redis-server does not start on port {}; is it installed?", self.port);
@@ -84,17 +94,22 @@ impl RedisServer {
         self.try_ask(command).await.expect("it answers")
     }
 
+    pub async fn pipe(&self, pipeline: &Pipeline) {
+        let client = ::redis::Client::open(self.url()).expect("it is a URL");
+        let mut connection = client.get_multiplexed_async_connection().await.expect("it answers");
+        pipeline.query_async::<()>(&mut connection).await.expect("it answers");
+    }
+
     pub async fn try_ask<T: FromRedisValue>(&self, command: &Cmd) -> ::redis::RedisResult<T> {
         let client = ::redis::Client::open(self.url())?;
-        let mut connection: MultiplexedConnection = client.get_multiplexed_async_connection().await?;
+        let mut connection = client.get_multiplexed_async_connection().await?;
         command.query_async(&mut connection).await
     }
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
-        let _ = kill_process(self.server, Signal::KILL);
-        let _ = self.keeper.kill();
+        // Closes the pipe first.
         let _ = self.keeper.wait();
     }
 }
@@ -102,50 +117,54 @@ impl Drop for Process {
 /// Three masters, each with a replica.
 pub struct RedisCluster {
     pub nodes: Vec<RedisServer>,
-    _directories: Vec<tempfile::TempDir>,
 }
 
 impl RedisCluster {
     pub async fn start() -> Self {
-        let (mut nodes, mut directories) = (Vec::new(), Vec::new());
+        let mut nodes = Vec::new();
         for _ in 0..NODES {
-            let directory = tempfile::tempdir().expect("there is room for a directory");
-            let path = directory.path().display().to_string();
-            let arguments = ["--cluster-enabled", "yes", "--cluster-node-timeout", "2000", "--dir", &path];
-            nodes.push(RedisServer::start(&arguments).await);
-            directories.push(directory);
+            nodes.push(RedisServer::start(NODE).await);
         }
         let addresses = nodes.iter().map(|node| format!("127.0.0.1:{}", node.port));
         let mut create = Command::new("redis-cli");
         create.args(["--cluster", "create"]).args(addresses).args(["--cluster-replicas", "1", "--cluster-yes"]);
         let created = create.output().expect("redis-cli is installed");
         assert!(created.status.success(), "{}", String::from_utf8_lossy(&created.stdout));
-        let cluster = Self { nodes, _directories: directories };
-        cluster.wait_until_all_know_it().await;
+        let cluster = Self { nodes };
+        let deadline = Instant::now() + DEADLINE;
+        while !cluster.is_whole().await {
+            assert!(Instant::now() < deadline, "the cluster does not form");
+            sleep(Duration::from_millis(20)).await;
+        }
         cluster
     }
 
-    async fn wait_until_all_know_it(&self) {
-        let deadline = Instant::now() + DEADLINE;
-        let info = ::redis::cmd("CLUSTER").arg("INFO").take();
+    /// Every node knows every other, and every replica follows its master.
+    async fn is_whole(&self) -> bool {
+        let everybody = format!("cluster_known_nodes:{NODES}");
         for node in &self.nodes {
-            while !node.try_ask::<String>(&info).await.is_ok_and(|info| {
-                info.contains("cluster_state:ok") && info.contains(&format!("cluster_known_nodes:{NODES}"))
-            }) {
-                assert!(Instant::now() < deadline, "the cluster does not form");
-                sleep(Duration::from_millis(20)).await;
+            let cluster: String = node.ask(::redis::cmd("CLUSTER").arg("INFO")).await;
+            let replication: String = node.ask(::redis::cmd("INFO").arg("replication")).await;
+            let follows = ["role:master", "master_link_status:up"].iter().any(|sign| replication.contains(sign));
+            if !(cluster.contains("cluster_state:ok") && cluster.contains(&everybody) && follows) {
+                return false;
             }
         }
+        true
     }
 }
 
-/// Below the ports that a cluster's second port would push over the end.
+/// Outside of the range from which clients' ports are taken: nobody gets it between now and the server's start, or while
+/// the server is down.
 fn free_port() -> u16 {
-    let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    static TRIED: AtomicU32 = AtomicU32::new(0);
+    let is_free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
+    // Processes that test at the same time begin at different places.
+    let first = std::process::id().wrapping_mul(61);
     loop {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("there is a port");
-        let port = listener.local_addr().expect("it is bound").port();
-        if port.checked_add(BUS).as_ref().is_some_and(is_free) {
+        let nth = first.wrapping_add(TRIED.fetch_add(1, Ordering::Relaxed)) % u32::from(BUS);
+        let port = PORTS + u16::try_from(nth).expect("it is less than BUS");
+        if is_free(port) && is_free(port + BUS) {
             return port;
         }
     }

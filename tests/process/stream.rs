@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
+use kubeml_actors::ports::Position;
 use serde_json::Value;
 use tokio::{sync::watch, task::JoinHandle, time::sleep};
+
+const DEADLINE: Duration = Duration::from_secs(240);
 
 /// What a client has heard, in order: the id of each event and its data.
 #[derive(Clone, Debug, Default)]
@@ -37,7 +40,7 @@ impl Listener {
     }
 
     pub async fn wait_for(&mut self, wanted: impl Fn(&Heard) -> bool) -> Heard {
-        let heard = tokio::time::timeout(super::server::DEADLINE, self.heard.wait_for(|heard| wanted(heard))).await;
+        let heard = tokio::time::timeout(DEADLINE, self.heard.wait_for(|heard| wanted(heard))).await;
         heard.expect("the stream gets there").unwrap().clone()
     }
 }
@@ -76,8 +79,8 @@ impl Heard {
 
     /// Every id once, and growing.
     pub fn assert_ids_grow(&self) {
-        let ids: Vec<u64> = self.0.iter().map(|(id, _)| id.parse().unwrap()).collect();
-        assert!(ids.windows(2).all(|pair| pair[0] < pair[1]), "{ids:?}");
+        let ids: Vec<Position> = self.0.iter().map(|(id, _)| id.parse().unwrap()).collect();
+        assert!(ids.windows(2).all(|pair| pair[1].covers(&pair[0]) && pair[0] != pair[1]), "{ids:?}");
     }
 
     /// Exactly the task's history: in order, each once, one end.

@@ -5,6 +5,7 @@ use std::{path::Path, process::ExitCode};
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 
+mod bench;
 mod chores;
 mod runner;
 mod test;
@@ -26,6 +27,9 @@ enum Chore {
     Services(chores::services::Command),
     /// Run a whole cluster on this machine: the services, an API node and workers, until Ctrl-C
     Cluster(chores::cluster::Args),
+    /// Measure a release build, and write the figures into docs/performance.md
+    #[command(subcommand)]
+    Bench(bench::Command),
 }
 
 fn main() -> anyhow::Result<ExitCode> {
@@ -34,5 +38,6 @@ fn main() -> anyhow::Result<ExitCode> {
         Chore::Test(args) => test::run(&args, root),
         Chore::Services(command) => chores::services::run(&command, root).map(|()| ExitCode::SUCCESS),
         Chore::Cluster(args) => chores::cluster::run(&args, root),
+        Chore::Bench(bench::Command::Cluster(args)) => bench::run(&args, root),
     }
 }

@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process_group};
 use xtask::services;
 
@@ -125,6 +125,11 @@ pub fn listen_for_interrupts() -> anyhow::Result<()> {
 
 pub fn is_interrupted() -> bool {
     IS_INTERRUPTED.load(Ordering::SeqCst)
+}
+
+pub fn check_not_interrupted() -> anyhow::Result<()> {
+    ensure!(!is_interrupted(), "interrupted");
+    Ok(())
 }
 
 /// With `otherwise` unless somebody interrupted us.

@@ -4,6 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt, stream};
 use tokio::{
     sync::watch,
     task::spawn_blocking,
@@ -21,6 +22,8 @@ use crate::{
 
 /// Chunks written to the store at a time.
 const PUT_BATCH: usize = 8;
+/// Chunks read at a time: while one is waited for, another is unpacked and checked.
+const CHUNKS_AT_ONCE: usize = 4;
 /// How often an import says in the log how far it is.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(250);
 
@@ -74,15 +77,19 @@ pub async fn fly(context: &Context, name: &str) -> Result<Arc<Dataset>, LoadErro
 
 /// Makes sure that every chunk is in the cache. `true` when all of them were there before.
 pub async fn fill_cache(context: &Context, manifest: &Manifest) -> Result<bool, PortError> {
-    let mut all_cached = true;
-    for hash in manifest.chunks() {
-        if cached_chunk(context, hash).await.is_none() {
-            all_cached = false;
-            let bytes = context.ports.datasets.get_chunk(hash).await?;
-            context.ports.cache.put(hash, bytes).await?;
-        }
+    let filling = manifest.chunks().map(|hash| fill_chunk(context, hash));
+    let was_cached = stream::iter(filling).buffer_unordered(CHUNKS_AT_ONCE);
+    was_cached.try_fold(true, async |all, one| Ok(all && one)).await
+}
+
+/// `true` when it was there before.
+async fn fill_chunk(context: &Context, hash: ChunkHash) -> Result<bool, PortError> {
+    if cached_chunk(context, hash).await.is_some() {
+        return Ok(true);
     }
-    Ok(all_cached)
+    let bytes = context.ports.datasets.get_chunk(hash).await?;
+    context.ports.cache.put(hash, bytes).await?;
+    Ok(false)
 }
 
 /// One node imports, the others wait for what it brings.
@@ -159,10 +166,8 @@ async fn cut(raw: RawDataset) -> Result<(Manifest, Vec<(ChunkHash, Bytes)>), Por
 }
 
 async fn read(context: &Context, manifest: Manifest) -> Result<Dataset, PortError> {
-    let mut chunks = Vec::new();
-    for hash in manifest.chunks() {
-        chunks.push(chunk(context, hash).await?);
-    }
+    let reading: Vec<_> = manifest.chunks().map(|hash| chunk(context, hash)).collect();
+    let chunks = stream::iter(reading).buffered(CHUNKS_AT_ONCE).try_collect().await?;
     let assembling = spawn_blocking(move || manifest.assemble(chunks));
     assembling
         .await

@@ -37,7 +37,7 @@ struct Watch {
 impl Watch {
     fn new() -> Self {
         let me = incarnation("me", 1);
-        Self { observer: Observer::new(me.clone(), LEASE), me, now: Duration::ZERO, seq: 0 }
+        Self { observer: Observer::new(me.clone(), LEASE, READ), me, now: Duration::ZERO, seq: 0 }
     }
 
     /// Reads the registry: this node's fresh heartbeat and `others`.
@@ -97,10 +97,34 @@ fn a_node_that_has_left_is_dead_at_once() {
 
 #[test]
 fn an_earlier_life_of_this_node_is_dead_and_this_one_never_is() {
-    let mut watch = Watch::new();
-    assert!(watch.observer.is_dead(&incarnation("me", 9)));
-    watch.read(&[]);
-    assert!(!watch.observer.is_dead(&watch.me.clone()));
+    let (mut watch, earlier) = (Watch::new(), incarnation("me", 9));
+    watch.read(&[row(&earlier, 7)]);
+    assert_eq!(watch.until_dead(&earlier, &[row(&earlier, 7)]), LEASE / 2);
+    assert!(!watch.observer.is_dead(&watch.me.clone()) && !watch.observer.has_double());
+}
+
+#[test]
+fn a_live_node_of_the_same_name_is_told_of_and_not_taken_for_dead() {
+    let (mut watch, double) = (Watch::new(), incarnation("me", 9));
+    for seq in 0..10 {
+        watch.read(&[row(&double, seq)]);
+        assert!(!watch.observer.is_dead(&double));
+    }
+    assert!(watch.observer.has_double());
+    assert_eq!(watch.until_dead(&double, &[row(&double, 9)]), LEASE);
+}
+
+#[test]
+fn slow_heartbeats_are_read_slowly() {
+    let (mut watch, other) = (Watch::new(), incarnation("other", 2));
+    let (lease, heartbeat) = (20 * READ, 4 * READ);
+    watch.observer = Observer::new(watch.me.clone(), lease, heartbeat);
+    let begun = watch.now;
+    while !watch.observer.is_dead(&other) {
+        watch.now += heartbeat - READ;
+        watch.read(&[row(&other, 7)]);
+        assert!(watch.now - begun < 3 * lease, "it never is");
+    }
 }
 
 #[test]
@@ -133,7 +157,8 @@ fn observers_take_turns_and_the_first_is_at_once() {
     let mut delays: Vec<Duration> = observers
         .iter()
         .map(|me| {
-            let mut watch = Watch { observer: Observer::new(me.clone(), LEASE), me: me.clone(), now: READ, seq: 0 };
+            let mut watch =
+                Watch { observer: Observer::new(me.clone(), LEASE, READ), me: me.clone(), now: READ, seq: 0 };
             let begun = watch.now + READ;
             while !watch.observer.is_dead(&dead) {
                 let others = observers.iter().filter(|other| *other != me).map(|other| row(other, watch.seq));

@@ -32,6 +32,11 @@ impl Position {
         Self(vec![counter])
     }
 
+    /// Of a log that has not been heard of yet.
+    pub fn is_unknown(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// 0, its beginning, for a partition that the position does not name.
     pub fn counter(&self, partition: u32) -> u64 {
         self.0.get(partition as usize).copied().unwrap_or(0)

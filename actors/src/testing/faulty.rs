@@ -16,8 +16,8 @@ use crate::{
     dataset::ChunkHash,
     event::{Seq, TaskEvent},
     ports::{
-        CacheStats, Cas, ChunkCache, EventLog, Inserted, ListCursor, LogPage, NodeRegistry, NodeRow, PortError, Position,
-        TaskFilter, TaskPage, TaskStore,
+        CacheStats, Cas, ChunkCache, EventLog, Inserted, ListCursor, LogPage, NodeRegistry, NodeRow, PortError,
+        Position, TaskFilter, TaskPage, TaskStore,
     },
     task::{Incarnation, TaskId, TaskRecord, TaskState},
     timestamp::Timestamp,

@@ -11,8 +11,9 @@ use crate::{
     transition::Input,
 };
 
-/// Waiting tasks looked at first. If all of them wait for a later time, more are, so that they hide nobody.
-const PAGE: usize = 64;
+/// Waiting tasks looked at first: the first that is due is taken, so few are enough, and every one is read from the
+/// store. If all of them wait for a later time, more are, so that they hide nobody.
+const PAGE: usize = 4;
 const RUNNING_PAGE: usize = 10_000;
 
 /// A task that this node holds.

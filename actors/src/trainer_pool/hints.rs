@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::ports::Hint;
+use crate::ports::{Hint, TaskBus};
 
 /// Hints that came in since the pool last looked: however many, they say the same.
 #[derive(Clone, Default)]
@@ -18,5 +18,31 @@ impl Hints {
 
     pub(super) fn take(&self) -> Vec<Hint> {
         std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Hints that led to the claim that is under way. If the pool dies they are acknowledged all the same: their tasks are in the
+/// queue, and the bus must not wait for them.
+pub(super) struct Heeded {
+    pub bus: Arc<dyn TaskBus>,
+    pub hints: Hints,
+    pub heeded: Vec<Hint>,
+}
+
+impl Heeded {
+    /// Takes up what has come in.
+    pub(super) fn heed(&mut self) {
+        self.heeded.extend(self.hints.take());
+    }
+
+    pub(super) fn acknowledge(&mut self) {
+        self.heeded.drain(..).for_each(|hint| self.bus.acknowledge(hint));
+    }
+}
+
+impl Drop for Heeded {
+    fn drop(&mut self) {
+        self.heed();
+        self.acknowledge();
     }
 }

@@ -8,7 +8,7 @@ use kubeml_actors::{
     testing::{
         faulty::MuteableNodes,
         scripted_engine::FaultKind,
-        test_tree::{TestTree, World, draft},
+        test_tree::{TestTree, World, draft, submission},
     },
 };
 use tokio::time::{Instant, sleep};
@@ -112,8 +112,10 @@ async fn a_task_that_kills_its_workers_is_given_up_and_its_neighbours_finish() {
     let world = World::new();
     let front = world.start_as("api-1", api()).await;
     let _workers = [world.start_as("worker-1", worker()).await, world.start_as("worker-2", worker()).await];
-    let bad = front.submit(draft()).await;
+    let task = submission(draft());
+    let bad = task.id;
     front.add_fault(FaultKind::Panic, 0, 100, Some(bad));
+    front.tree.handles.dispatcher.submit(task).await.expect("it is taken");
     let good = [front.submit(draft()).await, front.submit(draft()).await, front.submit(draft()).await];
     let record = front.wait_for_end(bad).await;
     assert_eq!((record.state, record.attempt), (TaskState::Failed, 6));

@@ -75,10 +75,14 @@ fn with_port(point: &str) -> String {
 }
 
 fn are_hosts(points: &[String]) -> bool {
-    let is_host = |point: &String| {
-        let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '[' | ']');
-        let port = with_port(point).rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
-        !point.is_empty() && !point.starts_with(':') && point.chars().all(is_plain) && port.is_some_and(|port| port > 0)
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '[' | ']');
+    let is_host = |point: &String| match with_port(point).rsplit_once(':') {
+        Some((host, port)) => {
+            let is_bracketed = host.starts_with('[') && host.ends_with(']');
+            let is_whole = !host.is_empty() && host.contains(':') == is_bracketed;
+            is_whole && host.chars().all(is_plain) && port.parse().is_ok_and(|port: u16| port > 0)
+        }
+        None => false,
     };
     !points.is_empty() && points.iter().all(is_host)
 }

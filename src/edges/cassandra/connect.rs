@@ -17,9 +17,9 @@ use scylla::{
 
 use super::{
     CassandraConfig,
-    error::{INIT, of_connecting, of_execution},
+    error::{INIT, of_execution},
     query::Profiles,
-    schema::VERSION,
+    schema::{VERSION, version},
     tolerated_failures,
 };
 
@@ -45,8 +45,8 @@ impl Connected {
 }
 
 pub(super) async fn connect(config: &CassandraConfig) -> Result<Connected, PortError> {
-    let driver = connect_driver(config, Some(&config.keyspace)).await?;
-    check_version(&driver).await?;
+    let driver = connect_driver(config).await?;
+    check_version(&driver, &config.keyspace).await?;
     let datacenter = datacenter(&driver, config).await?;
     let replication = replication(&driver, &config.keyspace).await?;
     let replication_factor = factor_in(&replication.unwrap_or_default(), &datacenter);
@@ -57,7 +57,7 @@ pub(super) async fn connect(config: &CassandraConfig) -> Result<Connected, PortE
     Ok(Connected { driver, profiles, datacenter, replication_factor })
 }
 
-pub(super) async fn connect_driver(config: &CassandraConfig, keyspace: Option<&str>) -> Result<Driver, PortError> {
+pub(super) async fn connect_driver(config: &CassandraConfig) -> Result<Driver, PortError> {
     let mut builder = SessionBuilder::new()
         .known_nodes(config.addresses())
         .connection_timeout(config.connect_timeout)
@@ -67,10 +67,7 @@ pub(super) async fn connect_driver(config: &CassandraConfig, keyspace: Option<&s
         let unreadable = |error| PortError::Unavailable(format!("cannot read {}: {error}", file.display()));
         builder = builder.user(username, password.map_err(unreadable)?.trim_end());
     }
-    if let Some(keyspace) = keyspace {
-        builder = builder.use_keyspace(keyspace, false);
-    }
-    builder.build().await.map_err(|error| of_connecting(&error))
+    builder.build().await.map_err(|error| PortError::Unavailable(error.to_string()))
 }
 
 /// The configured datacenter, or that of the node that answers.
@@ -112,9 +109,8 @@ where
     rows.maybe_first_row().map_err(|error| unreadable(&error))
 }
 
-async fn check_version(driver: &Driver) -> Result<(), PortError> {
-    let found = super::schema::version(driver).await?;
-    match found {
+async fn check_version(driver: &Driver, keyspace: &str) -> Result<(), PortError> {
+    match version(driver, keyspace).await? {
         Some(found) if found == VERSION => Ok(()),
         Some(found) if found > VERSION => Err(PortError::Unavailable(format!(
             "the tables are in format {found}, newer than the {VERSION} that this version of kubeml knows; start the \

@@ -19,18 +19,18 @@ use super::{
 };
 
 const PUT: Query =
-    Query::write("INSERT INTO task_by_day (day, shard, created_at, task_id, model) VALUES (?, ?, ?, ?, ?)");
+    Query::write("INSERT INTO $.task_by_day (day, shard, created_at, task_id, model) VALUES (?, ?, ?, ?, ?)");
 const REMOVE: Query =
-    Query::write("DELETE FROM task_by_day WHERE day = ? AND shard = ? AND created_at = ? AND task_id = ?");
+    Query::write("DELETE FROM $.task_by_day WHERE day = ? AND shard = ? AND created_at = ? AND task_id = ?");
 /// What was written again since the row was read stays.
 const REMOVE_SEEN: Query = Query::write(
-    "DELETE FROM task_by_day USING TIMESTAMP ? WHERE day = ? AND shard = ? AND created_at = ? AND task_id = ?",
+    "DELETE FROM $.task_by_day USING TIMESTAMP ? WHERE day = ? AND shard = ? AND created_at = ? AND task_id = ?",
 );
 const NEWEST: Query = Query::read(
-    "SELECT created_at, task_id, model, WRITETIME(model) FROM task_by_day WHERE day = ? AND shard = ? LIMIT ?",
+    "SELECT created_at, task_id, model, WRITETIME(model) FROM $.task_by_day WHERE day = ? AND shard = ? LIMIT ?",
 );
 const AFTER: Query = Query::read(
-    "SELECT created_at, task_id, model, WRITETIME(model) FROM task_by_day \
+    "SELECT created_at, task_id, model, WRITETIME(model) FROM $.task_by_day \
      WHERE day = ? AND shard = ? AND (created_at, task_id) < (?, ?) LIMIT ?",
 );
 

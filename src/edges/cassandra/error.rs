@@ -4,9 +4,7 @@
 //! left for what no repetition and no administrator makes good.
 
 use kubeml_actors::ports::PortError;
-use scylla::errors::{
-    BadQuery, DbError, ExecutionError, NewSessionError, PrepareError, RequestAttemptError, UseKeyspaceError,
-};
+use scylla::errors::{BadQuery, DbError, ExecutionError, PrepareError, RequestAttemptError};
 
 /// What there is to do when the keyspace or a table is not there.
 pub(super) const INIT: &str = "run `kubeml admin init`";
@@ -23,13 +21,6 @@ pub(super) fn of_execution(error: &ExecutionError) -> PortError {
 pub(super) fn of_prepare(error: &PrepareError) -> PortError {
     match error {
         PrepareError::AllAttemptsFailed { first_attempt } => of_attempt(first_attempt),
-        other => PortError::Unavailable(other.to_string()),
-    }
-}
-
-pub(super) fn of_connecting(error: &NewSessionError) -> PortError {
-    match error {
-        NewSessionError::UseKeyspaceError(UseKeyspaceError::RequestError(attempt)) => of_attempt(attempt),
         other => PortError::Unavailable(other.to_string()),
     }
 }
@@ -52,7 +43,7 @@ fn of_database(kind: &DbError, text: &str) -> PortError {
 /// Cassandra's and ScyllaDB's words for a keyspace, table or column that is not there.
 fn is_missing(text: &str) -> bool {
     let text = text.to_lowercase();
-    ["does not exist", "unconfigured table", "undefined column", "unknown identifier", "no keyspace"]
+    ["does not exist", "unconfigured table", "undefined column", "unknown identifier", "find a keyspace"]
         .iter()
         .any(|words| text.contains(words))
 }

@@ -21,12 +21,12 @@ use super::{
     session::Session,
 };
 
-const BUCKETS: Query = Query::read("SELECT task_id, bucket, begun_at, trimmed, is_empty FROM event_bucket");
-const TIMES: Query = Query::read("SELECT seq, at FROM event WHERE task_id = ? AND bucket = ?");
-const REMOVE_FACT: Query = Query::write("DELETE FROM event WHERE task_id = ? AND bucket = ? AND seq = ?");
-const REMOVE_BUCKET: Query = Query::write("DELETE FROM event WHERE task_id = ? AND bucket = ?");
+const BUCKETS: Query = Query::read("SELECT task_id, bucket, begun_at, trimmed, is_empty FROM $.event_bucket");
+const TIMES: Query = Query::read("SELECT seq, at FROM $.event WHERE task_id = ? AND bucket = ?");
+const REMOVE_FACT: Query = Query::write("DELETE FROM $.event WHERE task_id = ? AND bucket = ? AND seq = ?");
+const REMOVE_BUCKET: Query = Query::write("DELETE FROM $.event WHERE task_id = ? AND bucket = ?");
 const NOTE_TRIMMED: Query =
-    Query::write("UPDATE event_bucket SET trimmed = ?, is_empty = ? WHERE task_id = ? AND bucket = ?");
+    Query::write("UPDATE $.event_bucket SET trimmed = ?, is_empty = ? WHERE task_id = ? AND bucket = ?");
 
 const REMOVED_TOGETHER: usize = 200;
 
@@ -56,6 +56,11 @@ impl CassandraEvents {
         let facts = Arc::new(Facts::new(session.clone()));
         let records = Arc::new(Records::new(session.clone()));
         Self { session, facts, records }
+    }
+
+    /// `tell` hears of facts that were found in a task's row and may not have been told. Counts once.
+    pub fn on_taken_along(&self, tell: impl Fn(&[TaskEvent]) + Send + Sync + 'static) {
+        self.records.tell(Box::new(tell));
     }
 
     /// Writes those facts that are newer than the newest of their task, and returns when they are durable. A reader sees

@@ -19,18 +19,19 @@ use super::{
 use crate::codec;
 
 const PUT_FACT: Query =
-    Query::write("INSERT INTO event (task_id, bucket, seq, at, payload) VALUES (?, ?, ?, ?, ?) USING TTL ?");
-const MARK_BUCKET: Query =
-    Query::write("INSERT INTO event_bucket (task_id, bucket, begun_at, is_empty) VALUES (?, ?, ?, false) USING TTL ?");
-const BUCKETS_FROM: Query = Query::read("SELECT bucket FROM event_bucket WHERE task_id = ? AND bucket >= ?");
+    Query::write("INSERT INTO $.event (task_id, bucket, seq, at, payload) VALUES (?, ?, ?, ?, ?) USING TTL ?");
+const MARK_BUCKET: Query = Query::write(
+    "INSERT INTO $.event_bucket (task_id, bucket, begun_at, is_empty) VALUES (?, ?, ?, false) USING TTL ?",
+);
+const BUCKETS_FROM: Query = Query::read("SELECT bucket FROM $.event_bucket WHERE task_id = ? AND bucket >= ?");
 const NEWEST_BUCKETS: Query =
-    Query::read("SELECT bucket, trimmed FROM event_bucket WHERE task_id = ? ORDER BY bucket DESC");
+    Query::read("SELECT bucket, trimmed FROM $.event_bucket WHERE task_id = ? ORDER BY bucket DESC");
 const NEWEST_FACT: Query =
-    Query::read("SELECT seq FROM event WHERE task_id = ? AND bucket = ? ORDER BY seq DESC LIMIT 1");
+    Query::read("SELECT seq FROM $.event WHERE task_id = ? AND bucket = ? ORDER BY seq DESC LIMIT 1");
 const FACTS_AFTER: Query =
-    Query::read("SELECT seq, payload FROM event WHERE task_id = ? AND bucket = ? AND seq > ? LIMIT ?");
-const REMOVE_BUCKET: Query = Query::write("DELETE FROM event WHERE task_id = ? AND bucket = ?");
-const REMOVE_BUCKETS: Query = Query::write("DELETE FROM event_bucket WHERE task_id = ?");
+    Query::read("SELECT seq, payload FROM $.event WHERE task_id = ? AND bucket = ? AND seq > ? LIMIT ?");
+const REMOVE_BUCKET: Query = Query::write("DELETE FROM $.event WHERE task_id = ? AND bucket = ?");
+const REMOVE_BUCKETS: Query = Query::write("DELETE FROM $.event_bucket WHERE task_id = ?");
 
 /// A bucket holds 65,536 places of one attempt; what ends the attempt has the last bucket.
 const BUCKET_BITS: u32 = 16;
@@ -55,11 +56,6 @@ pub(super) struct Fact {
 impl Fact {
     pub fn of(event: &TaskEvent) -> Result<Self, PortError> {
         let bytes = codec::encode(event).map_err(|error| error.at(&format!("task {}", event.task)))?;
-        Ok(Self { task: event.task, seq: event.seq, at: event.at, bytes })
-    }
-
-    pub fn decoded(bytes: Vec<u8>, place: &str) -> Result<Self, PortError> {
-        let event: TaskEvent = codec::decode(&bytes).map_err(|error| error.at(place))?;
         Ok(Self { task: event.task, seq: event.seq, at: event.at, bytes })
     }
 
@@ -120,7 +116,7 @@ impl Facts {
         Ok(facts.into_iter().filter(is_fresh).collect())
     }
 
-    /// The task has just come into being: it has no facts.
+    /// The task has just come into being: it has no facts but those that are put next.
     pub fn begin(&self, task: TaskId) {
         self.newest.put(task, Newest::default());
     }

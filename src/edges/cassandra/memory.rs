@@ -10,7 +10,7 @@ use tokio::sync::{Mutex as Turns, OwnedMutexGuard};
 
 /// More tasks than one process works on at a time; a few hundred bytes each.
 const TASKS_MAX: usize = 10_000;
-const STRIPES: usize = 64;
+const STRIPES: usize = 256;
 
 pub(super) struct Memory<V> {
     values: Mutex<HashMap<TaskId, V>>,
@@ -57,17 +57,10 @@ impl Stripes {
     }
 
     pub async fn turn(&self, task: TaskId) -> OwnedMutexGuard<()> {
-        self.turns[stripe(task)].clone().lock_owned().await
+        // The last bits of an id are random.
+        let stripe = (task.0.as_u128() % STRIPES as u128) as usize;
+        self.turns[stripe].clone().lock_owned().await
     }
-}
-
-/// The last bits of an id are random.
-pub(super) fn stripe(task: TaskId) -> usize {
-    (task.0.as_u128() % STRIPES as u128) as usize
-}
-
-pub(super) const fn stripes() -> usize {
-    STRIPES
 }
 
 #[cfg(test)]

@@ -14,11 +14,11 @@ use super::{
     session::Session,
 };
 
-const MARK: Query = Query::write("INSERT INTO task_period (list, shard, period, mark) VALUES (?, ?, ?, 0)");
-const MARKED: Query = Query::read("SELECT period, WRITETIME(mark) FROM task_period WHERE list = ? AND shard = ?");
+const MARK: Query = Query::write("INSERT INTO $.task_period (list, shard, period, mark) VALUES (?, ?, ?, 0)");
+const MARKED: Query = Query::read("SELECT period, WRITETIME(mark) FROM $.task_period WHERE list = ? AND shard = ?");
 /// What was marked again since the mark was read stays.
 const FORGET: Query =
-    Query::write("DELETE FROM task_period USING TIMESTAMP ? WHERE list = ? AND shard = ? AND period = ?");
+    Query::write("DELETE FROM $.task_period USING TIMESTAMP ? WHERE list = ? AND shard = ? AND period = ?");
 
 /// An empty period this much older than the present one gets no more rows; if it did, it would be marked anew.
 const PERIODS_KEPT: i64 = 2;

@@ -10,6 +10,7 @@ const PAGE_ROWS: i32 = 1_000;
 
 #[derive(Clone, Copy)]
 pub(super) struct Query {
+    /// `$` stands for the keyspace.
     pub cql: &'static str,
     pub kind: Kind,
 }

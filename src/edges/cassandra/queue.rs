@@ -21,18 +21,18 @@ use super::{
 };
 
 const PUT: Query = Query::write(
-    "INSERT INTO task_queue (shard, hour, priority, created_at, task_id, state) VALUES (?, ?, ?, ?, ?, ?)",
+    "INSERT INTO $.task_queue (shard, hour, priority, created_at, task_id, state) VALUES (?, ?, ?, ?, ?, ?)",
 );
 const REMOVE: Query = Query::write(
-    "DELETE FROM task_queue WHERE shard = ? AND hour = ? AND priority = ? AND created_at = ? AND task_id = ?",
+    "DELETE FROM $.task_queue WHERE shard = ? AND hour = ? AND priority = ? AND created_at = ? AND task_id = ?",
 );
 /// What was written again since the row was read stays.
 const REMOVE_SEEN: Query = Query::write(
-    "DELETE FROM task_queue USING TIMESTAMP ? \
+    "DELETE FROM $.task_queue USING TIMESTAMP ? \
      WHERE shard = ? AND hour = ? AND priority = ? AND created_at = ? AND task_id = ?",
 );
 const ROWS: Query = Query::read(
-    "SELECT priority, created_at, task_id, state, WRITETIME(state) FROM task_queue WHERE shard = ? AND hour = ?",
+    "SELECT priority, created_at, task_id, state, WRITETIME(state) FROM $.task_queue WHERE shard = ? AND hour = ?",
 );
 
 type Row = (i32, i64, Vec<u8>, Option<i8>, Option<i64>);

@@ -3,7 +3,10 @@
 //! The row is its own outbox. Facts go from there to the facts' tables after the write that made them; if the process
 //! dies in between, they are still there, and whoever writes the next version takes them along first.
 
+use std::sync::OnceLock;
+
 use kubeml_actors::{
+    event::TaskEvent,
     ports::PortError,
     task::{TaskId, TaskRecord, TaskState},
 };
@@ -17,23 +20,30 @@ use super::{
 };
 use crate::codec;
 
-const RECORD: &str = "SELECT record FROM task WHERE task_id = ?";
+const RECORD: &str = "SELECT record FROM $.task WHERE task_id = ?";
 const GET: Query = Query::read(RECORD);
 const GET_SETTLED: Query = Query::new(Kind::SettledRead, RECORD);
-const ROW: Query = Query::read("SELECT version, record, facts FROM task WHERE task_id = ?");
+const ROW: Query = Query::read("SELECT version, record, facts FROM $.task WHERE task_id = ?");
 const INSERT: Query =
-    Query::swap("INSERT INTO task (task_id, version, record, facts) VALUES (?, ?, ?, ?) IF NOT EXISTS");
+    Query::swap("INSERT INTO $.task (task_id, version, record, facts) VALUES (?, ?, ?, ?) IF NOT EXISTS");
 const REPLACE: Query =
-    Query::swap("UPDATE task SET version = ?, record = ?, facts = ? WHERE task_id = ? IF version = ?");
-const DELETE: Query = Query::swap("DELETE FROM task WHERE task_id = ? IF version = ?");
+    Query::swap("UPDATE $.task SET version = ?, record = ?, facts = ? WHERE task_id = ? IF version = ?");
+const DELETE: Query = Query::swap("DELETE FROM $.task WHERE task_id = ? IF version = ?");
 
 /// It rides in Paxos' own state too. A record takes a few KiB.
 const RECORD_BYTES_MAX: usize = 64 << 10;
 
+/// Version, record, facts.
+type Row = (i64, Vec<u8>, Option<Vec<Vec<u8>>>);
+
 pub(super) struct Records {
     session: Session,
     settled: Memory<Settled>,
+    told: OnceLock<Tell>,
 }
+
+/// Told of facts that were taken along: whoever made them may not have lived to tell them.
+pub(super) type Tell = Box<dyn Fn(&[TaskEvent]) + Send + Sync>;
 
 /// What is known of a task's newest version: its facts are in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,7 +83,7 @@ impl Version {
 
 impl Records {
     pub fn new(session: Session) -> Self {
-        Self { session, settled: Memory::new() }
+        Self { session, settled: Memory::new(), told: OnceLock::new() }
     }
 
     pub async fn get(&self, id: TaskId) -> Result<Option<TaskRecord>, PortError> {
@@ -114,6 +124,11 @@ impl Records {
         self.session.applied(DELETE, (record.id.0, signed(record.version))).await
     }
 
+    /// Once, before anything is settled.
+    pub fn tell(&self, tell: Tell) {
+        let _ = self.told.set(tell);
+    }
+
     pub fn settled(&self, id: TaskId) -> Option<Settled> {
         self.settled.get(id)
     }
@@ -128,15 +143,25 @@ impl Records {
 
     /// Sees to it that the facts of the newest version are in the log, and returns that version.
     pub async fn settle(&self, id: TaskId, log: &Facts) -> Result<Option<TaskRecord>, PortError> {
-        let row: Option<(i64, Vec<u8>, Option<Vec<Vec<u8>>>)> = self.session.row(ROW, (id.0,)).await?;
+        let row: Option<Row> = self.session.row(ROW, (id.0,)).await?;
         let Some((version, bytes, facts)) = row else { return Ok(None) };
         let record = self.decoded(id, &bytes)?;
         if self.settled.get(id).is_none_or(|settled| settled.version != version) {
             let place = self.place(id);
-            let facts: Result<Vec<Fact>, _> =
-                facts.unwrap_or_default().into_iter().map(|bytes| Fact::decoded(bytes, &place)).collect();
-            log.forget(id);
+            let events: Result<Vec<TaskEvent>, _> =
+                facts.unwrap_or_default().iter().map(|bytes| codec::decode(bytes)).collect();
+            let events = events.map_err(|error| error.at(&place))?;
+            let facts: Result<Vec<Fact>, _> = events.iter().map(Fact::of).collect();
+            // Nobody has told anything yet of a task that was never claimed, so there is nothing to ask for.
+            if record.state == TaskState::Pending && record.attempt == 0 {
+                log.begin(id);
+            } else {
+                log.forget(id);
+            }
             log.put(id, facts?).await?;
+            if let Some(tell) = self.told.get() {
+                tell(&events);
+            }
             self.settled.put(id, Settled::of(version, &record));
         }
         Ok(Some(record))

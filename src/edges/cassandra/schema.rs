@@ -63,12 +63,11 @@ pub async fn init(config: &CassandraConfig) -> Result<Vec<String>, PortError> {
 }
 
 async fn make_all(config: &CassandraConfig) -> Result<Vec<String>, PortError> {
-    let driver = connect_driver(config, None).await?;
+    let driver = connect_driver(config).await?;
     let datacenter = datacenter(&driver, config).await?;
     let mut done = vec![make_keyspace(&driver, config, &datacenter).await?];
     done.extend(shortage(&driver, config, &datacenter));
-    let driver = connect_driver(config, Some(&config.keyspace)).await?;
-    done.push(make_tables(&driver).await?);
+    done.push(make_tables(&driver, &config.keyspace).await?);
     Ok(done)
 }
 
@@ -103,8 +102,8 @@ fn shortage(driver: &RawDriver, config: &CassandraConfig, datacenter: &str) -> O
     })
 }
 
-async fn make_tables(driver: &RawDriver) -> Result<String, PortError> {
-    let before = match version(driver).await {
+async fn make_tables(driver: &RawDriver, keyspace: &str) -> Result<String, PortError> {
+    let before = match version(driver, keyspace).await {
         Ok(found) => found,
         Err(PortError::Unavailable(text)) if text.ends_with(super::error::INIT) => None,
         Err(error) => return Err(error),
@@ -119,16 +118,17 @@ async fn make_tables(driver: &RawDriver) -> Result<String, PortError> {
         _ => {}
     }
     for table in TABLES {
-        change(driver, &format!("CREATE TABLE IF NOT EXISTS {table}")).await?;
+        change(driver, &format!("CREATE TABLE IF NOT EXISTS {keyspace}.{table}")).await?;
     }
     // Last: who finds it finds all of them.
-    change(driver, &format!("INSERT INTO schema_version (id, version) VALUES (0, {VERSION})")).await?;
+    change(driver, &format!("INSERT INTO {keyspace}.schema_version (id, version) VALUES (0, {VERSION})")).await?;
     Ok(format!("{} tables of format {VERSION} made", TABLES.len()))
 }
 
 /// The version of the tables; `None` while they are being made.
-pub(super) async fn version(driver: &RawDriver) -> Result<Option<i32>, PortError> {
-    let row = ask::<(i32,)>(driver, "SELECT version FROM schema_version WHERE id = 0", ()).await?;
+pub(super) async fn version(driver: &RawDriver, keyspace: &str) -> Result<Option<i32>, PortError> {
+    let cql = format!("SELECT version FROM {keyspace}.schema_version WHERE id = 0");
+    let row = ask::<(i32,)>(driver, &cql, ()).await?;
     Ok(row.map(|(version,)| version))
 }
 

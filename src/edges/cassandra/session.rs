@@ -43,6 +43,7 @@ pub struct Session {
 
 struct Shared {
     place: String,
+    keyspace: String,
     request_timeout: Duration,
     link: watch::Receiver<Link>,
     prepared: RwLock<HashMap<(&'static str, Kind), PreparedStatement>>,
@@ -59,11 +60,11 @@ enum Link {
 impl Session {
     /// Begins to connect. Needs a tokio runtime.
     pub fn open(config: CassandraConfig) -> Self {
-        let (place, request_timeout) = (config.place(), config.request_timeout);
+        let (place, keyspace, request_timeout) = (config.place(), config.keyspace.clone(), config.request_timeout);
         let (telling, link) = watch::channel(Link::Connecting);
         let connecting = tokio::spawn(keep_connecting(config, telling)).abort_handle();
         let prepared = RwLock::default();
-        Self { shared: Arc::new(Shared { place, request_timeout, link, prepared, connecting }) }
+        Self { shared: Arc::new(Shared { place, keyspace, request_timeout, link, prepared, connecting }) }
     }
 
     /// What errors call the database.
@@ -173,7 +174,7 @@ impl Session {
         if let Some(statement) = known {
             return Ok((connected, statement));
         }
-        let prepared = connected.driver.prepare(query.cql).await;
+        let prepared = connected.driver.prepare(query.cql.replace('$', &self.shared.keyspace)).await;
         let mut statement = prepared.map_err(|error| self.located(of_prepare(&error)))?;
         query.kind.set_up(&mut statement, &connected.profiles);
         self.shared.prepared.write().unwrap_or_else(PoisonError::into_inner).insert(key, statement.clone());

@@ -15,14 +15,13 @@ use kubeml_actors::{
     ports::{Cas, Inserted, ListCursor, PortError, TaskFilter, TaskPage, TaskStore},
     task::{TaskId, TaskRecord, TaskState},
 };
-use tokio::sync::RwLock;
 
 use super::{
     counts::Counts,
     days::{Days, Page, READS_AT_ONCE},
     events::CassandraEvents,
     facts::{Fact, Facts},
-    memory::{stripe, stripes},
+    memory::Stripes,
     places::QueueKey,
     queue::{Queue, Queued, Wanted},
     records::{Read, Records, Version},
@@ -35,8 +34,9 @@ const FURTHER: usize = 4;
 /// The task store of a cluster's node.
 pub struct CassandraTasks {
     inner: Arc<Inner>,
-    /// Held by writes: who wants to read what they come to waits for them.
-    under_way: Vec<Arc<RwLock<()>>>,
+    /// Held by writes: those of one task would only get into each other's way in the database, and who wants to read what
+    /// they come to waits for them.
+    turns: Stripes,
 }
 
 struct Inner {
@@ -57,7 +57,7 @@ impl CassandraTasks {
             days: Days::new(session),
             counts: Counts::default(),
         };
-        Self { inner: Arc::new(inner), under_way: (0..stripes()).map(|_| Arc::default()).collect() }
+        Self { inner: Arc::new(inner), turns: Stripes::new() }
     }
 
     /// Finishes what was begun although the caller goes away: an abandoned conditional write may still happen.
@@ -66,9 +66,9 @@ impl CassandraTasks {
         id: TaskId,
         work: impl Future<Output = Result<T, PortError>> + Send + 'static,
     ) -> Result<T, PortError> {
-        let under_way = self.under_way[stripe(id)].clone().read_owned().await;
+        let turn = self.turns.turn(id).await;
         let work = tokio::spawn(async move {
-            let _under_way = under_way;
+            let _turn = turn;
             work.await
         });
         work.await.unwrap_or_else(|error| Err(PortError::Unavailable(format!("task {id}: {error}"))))
@@ -94,7 +94,7 @@ impl TaskStore for CassandraTasks {
     }
 
     async fn get_settled(&self, id: TaskId) -> Result<Option<TaskRecord>, PortError> {
-        drop(self.under_way[stripe(id)].write().await);
+        drop(self.turns.turn(id).await);
         self.inner.records.get_settled(id).await
     }
 
@@ -144,6 +144,10 @@ impl Inner {
         }
         if !is_same || !existing.is_queued() {
             self.queue.remove(record).await?;
+        }
+        if !is_same && existing.is_queued() {
+            // Its own row may have been taken for an orphan while its insert was still under way.
+            self.queue.put(&existing).await?;
         }
         Ok(Inserted::Exists(Box::new(existing)))
     }

@@ -5,8 +5,8 @@ use std::{fmt, path::PathBuf, time::Duration};
 use crate::config::{Bad, Table, Value};
 
 const DEFAULT_PORT: u16 = 6379;
-const WITH_SECRETS: &str = "a URL with a user, a password or parameters is not allowed (cache.redis.username is the place \
-                            of the one, the file that cache.redis.password_file names of the other)";
+const WITH_SECRETS: &str = "a URL with a user, a password or parameters is not allowed (write the user into \
+                            cache.redis.username, and the password into the file that cache.redis.password_file names)";
 const TTL_MIN: Duration = Duration::from_secs(1);
 const TTL_MAX: Duration = Duration::from_hours(24 * 365);
 

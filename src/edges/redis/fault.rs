@@ -21,7 +21,9 @@ impl From<RedisError> for Fault {
             (_, Some("MISCONF")) => unavailable("it cannot write to its disk"),
             (_, Some("NOAUTH" | "WRONGPASS")) => rejected("set [cache.redis] username and password_file"),
             (_, Some("NOPERM")) => rejected("its user may not do this; see `redis-cli acl list`"),
-            (ErrorKind::Server(Moved | Ask), _) => rejected("this is a node of a cluster: set [cache] kind to \"redis-cluster\""),
+            (ErrorKind::Server(Moved | Ask), _) => {
+                rejected("this is a node of a cluster: set [cache] kind to \"redis-cluster\"")
+            }
             (ErrorKind::Server(BusyLoading | ClusterDown | MasterDown | ReadOnly | TryAgain), _) => {
                 Self::Broken(error.to_string())
             }

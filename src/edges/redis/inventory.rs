@@ -20,7 +20,7 @@ const SCANS_MAX: usize = 16;
 /// Small commands under way on one connection.
 const IN_FLIGHT_MAX: usize = 50;
 
-/// How many chunks there are, and their unpacked bytes.
+/// How many chunks there are, and their bytes.
 pub async fn count(link: &Link, pattern: &str) -> Result<(u64, u64), PortError> {
     link.call(|connection| count_on(connection, pattern)).await
 }

@@ -10,7 +10,7 @@ use std::{
 
 use kubeml_actors::{ports::PortError, restart_policy::chance};
 use prometheus::IntGauge;
-use redis::{RedisError, RedisResult};
+use redis::{Cmd, RedisError, RedisResult};
 use tokio::time::{Instant, timeout};
 
 use super::{
@@ -105,6 +105,16 @@ impl Link {
                 Err(PortError::Unavailable(format!("{name}: {text}")))
             }
         }
+    }
+
+    /// A command without an answer of interest.
+    pub async fn tell(&self, command: Cmd) -> Result<(), PortError> {
+        let command = Arc::new(command);
+        self.call(|mut connection| {
+            let command = command.clone();
+            async move { connection.query(&command).await }
+        })
+        .await
     }
 
     async fn ask<T, F>(&self, ask: impl Fn(Connection) -> F + Send) -> RedisResult<T>

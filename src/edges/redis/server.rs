@@ -4,8 +4,8 @@ use std::{fs, path::Path, time::Duration};
 
 use kubeml_actors::ports::PortError;
 use redis::{
-    AsyncConnectionConfig, Cmd, ConnectionAddr, ConnectionInfo, FromRedisValue, IntoConnectionInfo, RedisConnectionInfo,
-    RedisResult, Value,
+    AsyncConnectionConfig, Cmd, ConnectionAddr, ConnectionInfo, FromRedisValue, IntoConnectionInfo,
+    RedisConnectionInfo, RedisResult, Value,
     aio::MultiplexedConnection,
     cluster::ClusterClient,
     cluster_async::ClusterConnection,
@@ -19,7 +19,7 @@ use super::config::{RedisConfig, RedisUrl, Topology};
 const KEEPALIVE: Duration = Duration::from_secs(5);
 /// Bytes that nobody has acknowledged for so long end a connection.
 const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(10);
-/// Connecting to one node may take so long, or half of what a call may: then the others are still heard in time.
+/// Connecting to a node may take so long, or half of what a call may: then there is time to ask, or for other nodes.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// Redirections and short outages; a call's own timeout ends them.
 const CLUSTER_RETRIES: u32 = 4;
@@ -27,8 +27,8 @@ const CLUSTER_RETRY_WAIT_MS: (u64, u64) = (10, 100);
 
 /// How to connect.
 pub enum Server {
-    Single { client: redis::Client, timeout: Duration },
-    Cluster(ClusterClient),
+    Single { client: redis::Client, connect_timeout: Duration },
+    Cluster(Box<ClusterClient>),
 }
 
 /// Cheap to clone; clones share sockets, which close with the last.
@@ -50,22 +50,25 @@ impl Server {
     pub fn new(config: &RedisConfig, password: Option<&str>, timeout: Duration) -> Result<Self, PortError> {
         let nodes = config.urls.0.iter().map(|url| connection_info(url, config.username.as_deref(), password));
         let mut nodes = nodes.collect::<RedisResult<Vec<_>>>().map_err(unusable)?;
+        let connect_timeout = CONNECT_TIMEOUT.min(timeout / 2);
         match config.topology {
             Topology::Single => {
                 let node = nodes.pop().ok_or_else(|| PortError::Rejected("[cache.redis] urls is empty".to_owned()))?;
-                Ok(Self::Single { client: redis::Client::open(node).map_err(unusable)?, timeout })
+                let client = redis::Client::open(node).map_err(unusable)?;
+                Ok(Self::Single { client, connect_timeout })
             }
-            Topology::Cluster => cluster(nodes, timeout).map(Self::Cluster).map_err(unusable),
+            Topology::Cluster => {
+                cluster(nodes, connect_timeout, timeout).map(Box::new).map(Self::Cluster).map_err(unusable)
+            }
         }
     }
 
     pub async fn connect(&self) -> RedisResult<Connection> {
         match self {
-            Self::Single { client, timeout } => {
-                // The caller's timeout is the one that counts; these end what a caller has left behind.
-                let config = AsyncConnectionConfig::new()
-                    .set_connection_timeout(Some(*timeout))
-                    .set_response_timeout(Some(*timeout));
+            Self::Single { client, connect_timeout } => {
+                // Every call has a timeout around it.
+                let config = AsyncConnectionConfig::new().set_response_timeout(None);
+                let config = config.set_connection_timeout(Some(*connect_timeout));
                 client.get_multiplexed_async_connection_with_config(&config).await.map(Connection::Single)
             }
             Self::Cluster(client) => client.get_async_connection().await.map(Connection::Cluster),
@@ -85,10 +88,11 @@ fn connection_info(url: &RedisUrl, username: Option<&str>, password: Option<&str
     Ok(info.set_redis_settings(login).set_tcp_settings(tcp_settings()))
 }
 
-fn cluster(nodes: Vec<ConnectionInfo>, timeout: Duration) -> RedisResult<ClusterClient> {
+fn cluster(nodes: Vec<ConnectionInfo>, connect_timeout: Duration, timeout: Duration) -> RedisResult<ClusterClient> {
     let (min_wait, max_wait) = CLUSTER_RETRY_WAIT_MS;
+    // The cluster's client works on for callers that are gone, so it has timeouts of its own.
     ClusterClient::builder(nodes)
-        .connection_timeout(CONNECT_TIMEOUT.min(timeout / 2))
+        .connection_timeout(connect_timeout)
         .response_timeout(timeout)
         .retries(CLUSTER_RETRIES)
         .min_retry_wait(min_wait)

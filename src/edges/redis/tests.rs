@@ -39,7 +39,10 @@ async fn a_server_that_is_not_there_is_left_alone_after_three_calls() {
         assert_eq!(metrics.cache_breaker_open.get(), 1);
         let chunk = noise(10, 1);
         let refused = cache.put(ChunkHash::of(&chunk), chunk).await;
-        assert!(matches!(&refused, Err(PortError::Unavailable(text)) if text.contains("is not asked for")), "{refused:?}");
+        assert!(
+            matches!(&refused, Err(PortError::Unavailable(text)) if text.contains("is not asked for")),
+            "{refused:?}"
+        );
     }
 }
 

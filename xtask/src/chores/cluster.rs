@@ -1,4 +1,4 @@
-//! `cargo xtask cluster`: services, an API node and workers on this machine, until Ctrl-C.
+//! `cargo xtask cluster`: services, an API node and workers on this machine, until Ctrl-C. How nodes are started.
 
 use std::{
     env,
@@ -16,7 +16,7 @@ use self::node::Node;
 use super::services::{self, progress};
 use crate::runner::{self, Runner};
 
-mod node;
+pub mod node;
 
 const BUILD_LIMIT: Duration = Duration::from_secs(60 * 60);
 const INIT_LIMIT: Duration = Duration::from_secs(120);
@@ -41,10 +41,27 @@ pub struct Args {
 }
 
 /// Where and with what a cluster runs.
-struct Cluster<'a> {
-    root: &'a Path,
-    binary: PathBuf,
-    services: Services,
+pub struct Cluster<'a> {
+    pub root: &'a Path,
+    /// Of logs and data of the nodes.
+    pub directory: PathBuf,
+    pub binary: PathBuf,
+    pub services: Services,
+}
+
+/// A node, as it is to be.
+pub struct Setup<'a> {
+    pub name: &'a str,
+    pub address: SocketAddrV4,
+    pub role: Role,
+    /// Settings beside those of the services.
+    pub environment: &'a [(&'a str, String)],
+}
+
+#[derive(Clone, Copy)]
+pub enum Role {
+    Api,
+    Worker,
 }
 
 pub fn run(args: &Args, root: &Path) -> anyhow::Result<ExitCode> {
@@ -56,7 +73,7 @@ pub fn run(args: &Args, root: &Path) -> anyhow::Result<ExitCode> {
     let directory = root.join(services::DIRECTORY);
     let plan = Services::recorded(&directory)?.unwrap_or_else(|| Plan::single(Ports::standard()));
     let services = Services::up(&directory, &plan, &progress)?;
-    let cluster = Cluster { root, binary, services };
+    let cluster = Cluster { root, directory: root.join(DIRECTORY), binary, services };
     let mut nodes = Vec::new();
     let outcome = cluster.serve(args.workers, &mut nodes);
     node::stop(nodes)?;
@@ -68,7 +85,7 @@ pub fn run(args: &Args, root: &Path) -> anyhow::Result<ExitCode> {
 }
 
 /// The program that cargo makes beside ours.
-fn build(root: &Path, release: bool) -> anyhow::Result<PathBuf> {
+pub fn build(root: &Path, release: bool) -> anyhow::Result<PathBuf> {
     let (profile, directory) = if release { ("release", "release") } else { ("dev", "debug") };
     let args = ["build", "--package", "kubeml", "--bin", "kubeml", "--profile", profile];
     Runner::new(root, BUILD_LIMIT).cargo(&args)?;
@@ -82,10 +99,11 @@ impl Cluster<'_> {
     fn serve(&self, workers: u16, nodes: &mut Vec<Node>) -> anyhow::Result<()> {
         let api = SocketAddrV4::new(Ipv4Addr::LOCALHOST, API_PORT);
         ensure!(is_free(api), "{api} is taken: stop who listens there (ss -ltnp)");
-        self.initialize()?;
-        nodes.push(self.start("api-1", api, "config/cluster.toml")?);
+        self.initialize(&[])?;
+        nodes.push(self.start(&Setup { name: "api-1", address: api, role: Role::Api, environment: &[] })?);
         for (number, address) in (1..=workers).zip(worker_addresses()) {
-            nodes.push(self.start(&format!("worker-{number}"), address, "config/worker.toml")?);
+            let name = format!("worker-{number}");
+            nodes.push(self.start(&Setup { name: &name, address, role: Role::Worker, environment: &[] })?);
         }
         nodes.iter_mut().try_for_each(Node::wait_until_ready)?;
         print!("{}", welcome(nodes));
@@ -98,22 +116,34 @@ impl Cluster<'_> {
     }
 
     /// Keyspace, tables and topics.
-    fn initialize(&self) -> anyhow::Result<()> {
+    pub fn initialize(&self, more: &[(&str, String)]) -> anyhow::Result<()> {
         let environment = self.services.environment();
-        let environment: Vec<_> = environment.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let environment = environment.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let environment: Vec<_> = environment.chain(more.iter().map(|(name, value)| (*name, value.as_str()))).collect();
         let program = self.binary.to_string_lossy();
         let runner = Runner::new(self.root, INIT_LIMIT);
-        runner.run(&program, &["admin", "init", "--config", "config/cluster.toml"], &environment)
+        runner.run(&program, &["admin", "init", "--config", Role::Api.config()], &environment)
     }
 
-    fn start(&self, name: &str, address: SocketAddrV4, config: &str) -> anyhow::Result<Node> {
-        let directory = self.root.join(DIRECTORY).join(name);
+    pub fn start(&self, setup: &Setup<'_>) -> anyhow::Result<Node> {
+        let Setup { name, address, role, environment } = *setup;
+        let directory = self.directory.join(name);
         let mut command = Command::new(&self.binary);
-        command.current_dir(self.root).args(["serve", "--config", config]).envs(self.services.environment());
+        command.current_dir(self.root).args(["serve", "--config", role.config()]).envs(self.services.environment());
         command.env("KUBEML__NODE__ID", name).env("KUBEML__HTTP__LISTEN", address.to_string());
         command.env("KUBEML__NODE__DATA_DIR", directory.join("data"));
+        command.envs(environment.iter().map(|(name, value)| (name, value)));
         progress(&format!("starting {name} at {address}"));
         Node::start(name, address, &directory, command)
+    }
+}
+
+impl Role {
+    fn config(self) -> &'static str {
+        match self {
+            Self::Api => "config/cluster.toml",
+            Self::Worker => "config/worker.toml",
+        }
     }
 }
 

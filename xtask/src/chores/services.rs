@@ -45,7 +45,7 @@ pub struct Up {
     /// Print nothing but lines for a shell to evaluate: eval "$(cargo xtask services up --export)"
     #[arg(long)]
     export: bool,
-    /// Listen on the ports of tests, beside what listens on the usual ones
+    /// Listen on ports of tests that are free, beside what listens on the usual ones
     #[arg(long)]
     test_ports: bool,
     #[command(flatten)]
@@ -80,7 +80,7 @@ pub fn run(command: &Command, root: &Path) -> anyhow::Result<()> {
 fn up(args: &Up, root: &Path) -> anyhow::Result<()> {
     runner::listen_for_interrupts()?;
     let directory = args.place.within(root);
-    let plan = args.plan(Services::recorded(&directory)?);
+    let plan = args.plan(Services::recorded(&directory)?)?;
     let started = Instant::now();
     let services = Services::up(&directory, &plan, &progress)?;
     progress(&format!(
@@ -109,9 +109,16 @@ pub fn progress(line: &str) {
 }
 
 impl Up {
-    fn plan(&self, recorded: Option<Plan>) -> Plan {
-        let ports = if self.test_ports { Ports::for_tests() } else { Ports::standard() };
-        let plan = recorded.unwrap_or_else(|| Plan::single(ports));
+    fn plan(&self, recorded: Option<Plan>) -> anyhow::Result<Plan> {
+        let Some(recorded) = recorded else {
+            let plan = self.counted(Plan::single(Ports::standard()));
+            return if self.test_ports { plan.on_free_test_ports() } else { Ok(plan) };
+        };
+        Ok(self.counted(recorded))
+    }
+
+    /// `plan` with as many servers as are asked for.
+    fn counted(&self, plan: Plan) -> Plan {
         Plan {
             kafka: self.kafka.unwrap_or(plan.kafka),
             cassandra: self.cassandra.unwrap_or(plan.cassandra),

@@ -15,10 +15,15 @@ use super::{
     plan::{Kind, Plan},
 };
 
+/// Its commit log is synchronous: with a periodic one, a node that is killed forgets the last tenth of a second of what it
+/// has acknowledged, and where there is no other node, nobody remembers.
 pub fn yaml(plan: &Plan, number: u16, dir: &Path) -> String {
     let address = plan.address(Kind::Cassandra, number);
     let (host, native_port, storage_port) = (address.ip(), address.port(), address.port() + 1);
-    let seed = plan.address(Kind::Cassandra, 0);
+    // All are seeds: they join at once, as there is nothing yet to stream, and one that finds its peers slow to answer goes
+    // on without instead of ending.
+    let peers = (0..plan.cassandra).filter_map(|number| plan.peer_address(Kind::Cassandra, number));
+    let seeds = peers.map(|peer| peer.to_string()).collect::<Vec<_>>().join(",");
     let tokens = if plan.cassandra == 1 { 1 } else { 8 };
     let data = dir.join("data");
     let data = data.display();
@@ -29,22 +34,20 @@ pub fn yaml(plan: &Plan, number: u16, dir: &Path) -> String {
          endpoint_snitch: org.apache.cassandra.locator.SimpleSnitch\n\
          seed_provider:\n\
          \x20 - class_name: org.apache.cassandra.locator.SimpleSeedProvider\n\
-         \x20   parameters: [{{ seeds: \"{seed_host}:{storage_port}\" }}]\n\
+         \x20   parameters: [{{ seeds: \"{seeds}\" }}]\n\
          listen_address: {host}\n\
          rpc_address: {host}\n\
          storage_port: {storage_port}\n\
          native_transport_port: {native_port}\n\
          start_native_transport: true\n\
-         commitlog_sync: periodic\n\
-         commitlog_sync_period: 10000ms\n\
+         commitlog_sync: batch\n\
          commitlog_segment_size: 32MiB\n\
          auto_snapshot: false\n\
          data_file_directories: [\"{data}/data\"]\n\
          commitlog_directory: \"{data}/commitlog\"\n\
          saved_caches_directory: \"{data}/saved_caches\"\n\
          hints_directory: \"{data}/hints\"\n\
-         cdc_raw_directory: \"{data}/cdc_raw\"\n",
-        seed_host = seed.ip(),
+         cdc_raw_directory: \"{data}/cdc_raw\"\n"
     )
 }
 
@@ -87,12 +90,12 @@ mod tests {
     use crate::services::plan::Ports;
 
     #[test]
-    fn nodes_share_their_ports_on_addresses_of_their_own_and_find_each_other_by_the_first() {
+    fn nodes_share_their_ports_on_addresses_of_their_own_and_know_each_other() {
         let plan = Plan::highly_available(Ports::standard());
         let text = yaml(&plan, 2, Path::new("/dir"));
         for line in [
             "num_tokens: 8",
-            r#"    parameters: [{ seeds: "127.0.0.1:9043" }]"#,
+            r#"    parameters: [{ seeds: "127.0.0.1:9043,127.0.0.2:9043,127.0.0.3:9043" }]"#,
             "listen_address: 127.0.0.3",
             "rpc_address: 127.0.0.3",
             "storage_port: 9043",

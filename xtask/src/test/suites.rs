@@ -80,7 +80,21 @@ pub const SUITES: &[Suite] = &[
         budget: minutes(15),
         tools: &[JAVA, MAVEN, REDIS],
         by_default: true,
-        run: |runner| cluster::run(runner, "cluster", Plan::single(Ports::for_tests())).map(silent),
+        run: |runner| {
+            let plan = Plan::single(Ports::for_tests());
+            cluster::run(runner, "cluster", plan, cluster::SINGLE).map(silent)
+        },
+    },
+    Suite {
+        name: "cluster-ha",
+        about: "clusters on three brokers, three Cassandra nodes and a Redis Cluster, members of which are killed",
+        budget: minutes(30),
+        tools: &[JAVA, MAVEN, REDIS],
+        by_default: false,
+        run: |runner| {
+            let plan = Plan::highly_available(Ports::for_tests());
+            cluster::run(runner, "cluster-ha", plan, cluster::HIGHLY_AVAILABLE).map(silent)
+        },
     },
 ];
 

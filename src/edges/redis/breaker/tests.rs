@@ -35,8 +35,9 @@ fn played(calls: &[(u64, Call)]) -> (String, bool) {
 
 #[test]
 fn it_opens_after_three_failures_in_a_row_and_then_one_call_tries() {
+    type Case = (&'static [(u64, Call)], &'static str, bool);
     const OPENED: [(u64, Call); 3] = [(0, Fails), (0, Fails), (0, Fails)];
-    let table: &[(&[(u64, Call)], &str, bool)] = &[
+    let table: [Case; 5] = [
         (&[(0, Fails), (1, Fails)], "", true),
         (&[(0, Fails), (1, Fails), (2, Succeeds), (3, Fails), (4, Fails)], "", true),
         (&OPENED, "", false),
@@ -45,9 +46,9 @@ fn it_opens_after_three_failures_in_a_row_and_then_one_call_tries() {
     ];
     let after = [(499, Succeeds), (500, Succeeds)];
     for (calls, then, closed) in table {
-        let calls = [*calls, &after[..then.len()]].concat();
+        let calls = [calls, &after[..then.len()]].concat();
         let through = calls.len() - then.len();
-        assert_eq!(played(&calls), ("o".repeat(through) + then, *closed), "{calls:?}");
+        assert_eq!(played(&calls), ("o".repeat(through) + then, closed), "{calls:?}");
     }
 }
 

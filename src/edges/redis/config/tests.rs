@@ -97,7 +97,7 @@ fn a_url_with_a_password_is_refused_with_the_place_where_it_belongs() {
     assert_eq!(
         problems(&sources("cache.redis.urls = [\"redis://:hunter2@a\"]")),
         ["x.toml:1: cache.redis.urls: a URL with a user, a password or parameters is not allowed \
-          (cache.redis.username is the place of the one, the file that cache.redis.password_file names of the other); \
+          (write the user into cache.redis.username, and the password into the file that cache.redis.password_file names); \
           it must be a list of URLs such as \"redis://10.0.0.5:6379\""]
     );
 }
@@ -120,7 +120,9 @@ fn keys_outside_their_rule_are_refused() {
 #[test]
 fn keys_that_contradict_the_kind_are_refused() {
     let several = "cache = { kind = \"redis\", redis.urls = [\"redis://a\", \"redis://b\"] }";
-    assert!(problems(&sources(several))[0].contains("one server has one URL; for the nodes of a cluster, set cache.kind"));
+    assert!(
+        problems(&sources(several))[0].contains("one server has one URL; for the nodes of a cluster, set cache.kind")
+    );
     let numbered = "cache = { kind = \"redis-cluster\", redis.urls = [\"redis://a/1\"] }";
     assert!(problems(&sources(numbered))[0].contains("a cluster has database 0 only"));
     // What is not chosen contradicts nothing.

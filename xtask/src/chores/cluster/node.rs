@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, bail};
 use rustix::process::{Pid, Signal, kill_process};
 use xtask::services::end_of_log;
 
@@ -49,7 +49,7 @@ impl Node {
     pub fn wait_until_ready(&mut self) -> anyhow::Result<()> {
         let deadline = Instant::now() + START_LIMIT;
         while !is_ready(self.address).unwrap_or(false) {
-            ensure!(!runner::is_interrupted(), "interrupted");
+            runner::check_not_interrupted()?;
             if let Some(status) = self.child.try_wait()? {
                 bail!("{} ended as it started ({status}); {}", self.name, end_of_log(&self.log));
             }
@@ -73,12 +73,31 @@ impl Node {
         }
     }
 
+    pub fn pid(&self) -> Option<i32> {
+        i32::try_from(self.child.id()).ok()
+    }
+
+    /// As a machine that fails ends it.
+    pub fn kill(&mut self) -> anyhow::Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
     fn signal(&mut self, signal: Signal) -> anyhow::Result<()> {
         // Nobody else has the pid of a child before it is waited for.
         if self.child.try_wait()?.is_none() {
             kill_process(Pid::from_child(&self.child), signal)?;
         }
         Ok(())
+    }
+}
+
+/// Nobody leaves one behind, whatever goes wrong.
+impl Drop for Node {
+    fn drop(&mut self) {
+        // Both do nothing when it has ended.
+        let _ = self.child.kill().and_then(|()| self.child.wait());
     }
 }
 
@@ -105,12 +124,12 @@ fn stop_within(mut nodes: Vec<Node>, limit: Duration) -> anyhow::Result<()> {
 }
 
 fn is_ready(address: SocketAddrV4) -> std::io::Result<bool> {
-    const OK: &[u8] = b"HTTP/1.1 200";
+    const STATUS_LINE: usize = "HTTP/1.1 200".len();
     let mut stream = TcpStream::connect_timeout(&SocketAddr::V4(address), ANSWER_LIMIT)?;
     stream.set_read_timeout(Some(ANSWER_LIMIT))?;
     let request = format!("GET /readyz HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
     stream.write_all(request.as_bytes())?;
-    let mut beginning = [0; OK.len()];
+    let mut beginning = [0; STATUS_LINE];
     stream.read_exact(&mut beginning)?;
-    Ok(beginning == OK)
+    Ok(beginning.ends_with(b" 200"))
 }

@@ -9,16 +9,29 @@ use crate::{chores::services::progress, runner::Runner};
 /// Names the directory for `Services::open`.
 const VARIABLE: &str = "KUBEML_TEST_SERVICES";
 
-/// Runs the test program `test` of the package kubeml on the services of `plan`, on ports that nobody uses.
-pub fn run(runner: &Runner, test: &str, plan: Plan) -> anyhow::Result<()> {
-    let cargo = ["test", "--package", "kubeml", "--test", test];
+/// What builds the test program.
+const CARGO: [&str; 5] = ["test", "--package", "kubeml", "--test", "cluster"];
+
+/// The arguments of one run of the test program.
+type Run = &'static [&'static str];
+
+/// Scenarios stop servers that others need, so they have them for themselves.
+pub const SINGLE: &[Run] =
+    &[&["--skip", "::ha::", "--skip", "::scenarios::", "--test-threads=4"], &["::scenarios::", "--test-threads=1"]];
+
+/// What is lost with one of several servers.
+pub const HIGHLY_AVAILABLE: &[Run] = &[&["::ha::", "--test-threads=1"]];
+
+/// Runs the tests of clusters on the services of `plan`, on ports that nobody uses. A run that fails stops no other.
+pub fn run(runner: &Runner, suite: &str, plan: Plan, runs: &[Run]) -> anyhow::Result<()> {
     // Without servers around: the compiler needs the memory, and may find that there is nothing to run.
-    runner.cargo(&[&cargo[..], &["--no-run"]].concat())?;
-    let directory = runner.root().join("target").join(format!("{test}-services"));
+    runner.cargo(&[&CARGO[..], &["--no-run"]].concat())?;
+    let directory = runner.root().join("target").join(format!("{suite}-services"));
     remove_leftovers(&directory)?;
     let services = Services::up(&directory, &plan.on_free_test_ports()?, &progress)?;
     let place = directory.to_string_lossy();
-    let tested = runner.cargo_with(&[&cargo[..], &["--", "--test-threads=4"]].concat(), &[(VARIABLE, &place)]);
+    let test = |run: &Run| runner.cargo_with(&[&CARGO[..], &["--"], run].concat(), &[(VARIABLE, &place)]);
+    let tested = runs.iter().map(test).fold(Ok(()), anyhow::Result::and);
     let stopped = services.down(false, &progress);
     tested.and(stopped)
 }

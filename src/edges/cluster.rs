@@ -1,0 +1,147 @@
+//! The task store and the log of a cluster: Cassandra keeps, and whatever it keeps Kafka tells.
+
+use std::{collections::HashMap, sync::Arc};
+
+use async_trait::async_trait;
+use kubeml_actors::{
+    event::{Seq, TaskEvent},
+    ports::{Cas, EventLog, Inserted, ListCursor, LogPage, PortError, Position, TaskFilter, TaskPage, TaskStore},
+    task::{TaskId, TaskRecord, TaskState},
+    timestamp::Timestamp,
+};
+use tokio::sync::watch;
+
+use super::{
+    cassandra::{CassandraEvents, CassandraTasks},
+    kafka::{KafkaFacts, ReadFacts},
+};
+
+/// Facts read at a time.
+const PAGE: usize = 256;
+/// What a writer that died had not told yet are its newest facts, and not more than these.
+const UNTOLD_MAX: usize = 512;
+
+pub struct ClusterState {
+    tasks: CassandraTasks,
+    events: Arc<CassandraEvents>,
+    facts: Arc<KafkaFacts>,
+}
+
+/// What Kafka's side sends facts again from.
+pub struct StoredFacts(pub Arc<CassandraEvents>);
+
+#[async_trait]
+impl ReadFacts for StoredFacts {
+    async fn read_task(&self, task: TaskId, after: Option<Seq>, limit: usize) -> Result<Vec<TaskEvent>, PortError> {
+        self.0.read_task(task, after, limit).await
+    }
+}
+
+impl ClusterState {
+    pub fn new(tasks: CassandraTasks, events: Arc<CassandraEvents>, facts: KafkaFacts) -> Self {
+        let facts = Arc::new(facts);
+        // Weak, since Kafka's side reads the events.
+        let telling = Arc::downgrade(&facts);
+        events.on_taken_along(move |taken_along| {
+            if let Some(facts) = telling.upgrade() {
+                facts.publish(taken_along);
+            }
+        });
+        Self { tasks, events, facts }
+    }
+
+    fn tell(&self, record: &TaskRecord, facts: &[TaskEvent]) {
+        self.facts.learn(record);
+        self.facts.publish(facts);
+    }
+}
+
+#[async_trait]
+impl TaskStore for ClusterState {
+    async fn insert(&self, record: &TaskRecord, facts: &[TaskEvent]) -> Result<Inserted, PortError> {
+        let inserted = self.tasks.insert(record, facts).await?;
+        if inserted == Inserted::Fresh {
+            self.tell(record, facts);
+        }
+        Ok(inserted)
+    }
+
+    async fn compare_and_set(&self, next: &TaskRecord, facts: &[TaskEvent]) -> Result<Cas, PortError> {
+        let outcome = self.tasks.compare_and_set(next, facts).await?;
+        if outcome == Cas::Applied {
+            self.tell(next, facts);
+        }
+        Ok(outcome)
+    }
+
+    async fn get(&self, id: TaskId) -> Result<Option<TaskRecord>, PortError> {
+        self.tasks.get(id).await
+    }
+
+    async fn get_settled(&self, id: TaskId) -> Result<Option<TaskRecord>, PortError> {
+        self.tasks.get_settled(id).await
+    }
+
+    async fn list(&self, filter: &TaskFilter, after: Option<ListCursor>, limit: usize) -> Result<TaskPage, PortError> {
+        self.tasks.list(filter, after, limit).await
+    }
+
+    async fn queue(&self, states: &[TaskState], limit: usize) -> Result<Vec<TaskRecord>, PortError> {
+        self.tasks.queue(states, limit).await
+    }
+
+    async fn counts(&self) -> Result<HashMap<TaskState, u64>, PortError> {
+        self.tasks.counts().await
+    }
+
+    async fn delete(&self, id: TaskId) -> Result<(), PortError> {
+        self.tasks.delete(id).await
+    }
+}
+
+#[async_trait]
+impl EventLog for ClusterState {
+    async fn append(&self, events: &[TaskEvent]) -> Result<(), PortError> {
+        self.events.append(events).await?;
+        // A task's last fact is told by `relay`, which sees to it that it is heard.
+        let others: Vec<TaskEvent> = events.iter().filter(|event| !event.kind.is_terminal()).cloned().collect();
+        self.facts.publish(&others);
+        Ok(())
+    }
+
+    async fn relay(&self, task: TaskId, from: Seq) -> Result<(), PortError> {
+        self.events.settle(task).await?;
+        let mut after = from.0.checked_sub(1).map(Seq);
+        let mut newest = Vec::new();
+        loop {
+            let facts = self.events.read_task(task, after, PAGE).await?;
+            let is_last_page = facts.len() < PAGE;
+            after = facts.last().map_or(after, |last| Some(last.seq));
+            newest.extend(facts);
+            newest.drain(..newest.len().saturating_sub(UNTOLD_MAX));
+            if is_last_page {
+                return self.facts.delivered(&newest).await;
+            }
+        }
+    }
+
+    async fn read_task(&self, task: TaskId, after: Option<Seq>, limit: usize) -> Result<Vec<TaskEvent>, PortError> {
+        self.events.read_task(task, after, limit).await
+    }
+
+    async fn read_all(&self, after: &Position, limit: usize) -> Result<LogPage, PortError> {
+        self.facts.read_all(after, limit).await
+    }
+
+    fn head(&self) -> watch::Receiver<Position> {
+        self.facts.head()
+    }
+
+    fn is_live(&self) -> bool {
+        self.facts.is_connected()
+    }
+
+    async fn trim(&self, horizon: Timestamp) -> Result<u64, PortError> {
+        self.events.trim(horizon).await
+    }
+}

@@ -1,0 +1,141 @@
+//! Everything that goes over Kafka: hints, submissions of the older kind, facts, dead letters.
+//!
+//! Nothing here is the truth: the store is. What Kafka loses or repeats costs time, not tasks.
+//!
+//! ```text
+//! Kafka (one a node: settings, producer)
+//!  ├── KafkaBus     hints and dead letters: the port TaskBus        topics task, task_dead_letter, load_data, test-topic
+//!  ├── Bridge       messages of the older system become tasks       topic task
+//!  └── KafkaFacts   live traffic of facts                           topic training_log
+//! ```
+
+mod bridge;
+mod bus;
+mod client;
+mod config;
+mod facts;
+mod generations;
+mod group;
+mod ledger;
+mod messages;
+mod metrics;
+mod producer;
+mod topics;
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+pub use bridge::{Bridge, NotSubmitted, Submit};
+pub use bus::KafkaBus;
+pub use config::KafkaConfig;
+pub use facts::{KafkaFacts, ReadFacts};
+use kubeml_actors::ports::PortError;
+pub use metrics::KafkaMetrics;
+use rdkafka::{
+    ClientConfig,
+    config::FromClientConfigAndContext as _,
+    consumer::{BaseConsumer, StreamConsumer},
+    producer::Producer as _,
+};
+use tokio::{sync::Mutex, task::spawn_blocking};
+pub use topics::init;
+
+use self::{
+    client::{Context, Detached},
+    producer::{Producer, unavailable},
+    topics::Topic,
+};
+
+#[cfg(test)]
+mod tests;
+
+const CHECK_TIMEOUT: Duration = Duration::from_secs(1);
+/// A check answers for this long.
+const CHECK_KEPT: Duration = Duration::from_secs(1);
+
+/// A node's connection to Kafka. Opening it waits for no broker.
+pub struct Kafka {
+    config: KafkaConfig,
+    metrics: Arc<KafkaMetrics>,
+    producer: Producer,
+    checked: Mutex<Option<(Instant, Result<(), PortError>)>>,
+}
+
+impl Kafka {
+    /// # Errors
+    /// Settings that librdkafka does not take together; a password file that cannot be read.
+    pub fn open(config: KafkaConfig, metrics: Arc<KafkaMetrics>) -> Result<Arc<Self>, PortError> {
+        let context = Context { client: "producer", metrics: metrics.clone(), revoked: None };
+        let producer = Producer::open(&config, context)?;
+        Ok(Arc::new(Self { config, metrics, producer, checked: Mutex::new(None) }))
+    }
+
+    /// Whether a broker answers.
+    pub async fn check(&self) -> Result<(), PortError> {
+        let mut checked = self.checked.lock().await;
+        if let Some((at, result)) = &*checked
+            && at.elapsed() < CHECK_KEPT
+        {
+            return result.clone();
+        }
+        let (client, topic) = (self.producer.client(), self.topic(Topic::Task));
+        let asked = spawn_blocking(move || client.client().fetch_metadata(Some(&topic), CHECK_TIMEOUT).map(drop)).await;
+        let result = match asked {
+            Ok(answer) => answer.map_err(|error| unavailable(&error)),
+            Err(error) => Err(PortError::Unavailable(format!("kafka: {error}"))),
+        };
+        *checked = Some((Instant::now(), result.clone()));
+        result
+    }
+
+    /// Returns when everything that was sent has arrived, or after `deadline`.
+    pub async fn flush(&self, deadline: Duration) -> Result<(), PortError> {
+        self.producer.flush(deadline).await
+    }
+
+    fn topic(&self, topic: Topic) -> String {
+        self.config.prefixed(topic.name())
+    }
+
+    /// Of a client that reads from places it chooses itself. The group is a name only.
+    fn reader(&self) -> Result<ClientConfig, PortError> {
+        let mut settings = self.config.common()?;
+        settings
+            .set("group.id", self.config.prefixed("kubeml-facts"))
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
+            .set("auto.offset.reset", "earliest")
+            .set("fetch.error.backoff.ms", "100")
+            .set("fetch.wait.max.ms", "500")
+            .set("queued.max.messages.kbytes", "16384");
+        Ok(self.config.overriding(settings))
+    }
+
+    /// Of a member of a consumer group.
+    fn member(&self, group: &str) -> Result<ClientConfig, PortError> {
+        let mut settings = self.reader()?;
+        settings
+            .set("group.id", self.config.prefixed(group))
+            // All partitions change hands at once: the cooperative strategies lose track of lost ones (librdkafka 5604).
+            .set("partition.assignment.strategy", "range")
+            .set("session.timeout.ms", "10000")
+            .set("queued.max.messages.kbytes", "2048");
+        Ok(self.config.overriding(settings))
+    }
+
+    fn stream(
+        &self,
+        settings: &ClientConfig,
+        context: Context,
+    ) -> Result<Detached<StreamConsumer<Context>>, PortError> {
+        StreamConsumer::from_config_and_context(settings, context)
+            .map(Detached::new)
+            .map_err(|error| unavailable(&error))
+    }
+
+    fn polled(&self, settings: &ClientConfig, context: Context) -> Result<Detached<BaseConsumer<Context>>, PortError> {
+        BaseConsumer::from_config_and_context(settings, context).map(Detached::new).map_err(|error| unavailable(&error))
+    }
+}

@@ -1,0 +1,107 @@
+//! What every client of librdkafka shares: its callbacks, and an end that holds up nobody.
+
+use std::{ops::Deref, sync::Arc, thread};
+
+use rdkafka::{
+    ClientContext, Statistics,
+    config::RDKafkaLogLevel,
+    consumer::{BaseConsumer, ConsumerContext, Rebalance},
+    error::{KafkaError, RDKafkaErrorCode},
+    message::DeliveryResult,
+    producer::ProducerContext,
+};
+
+use super::metrics::KafkaMetrics;
+
+/// What becomes of a message that was sent: called once.
+pub type Outcome = Box<dyn FnOnce(Result<(), KafkaError>) + Send + Sync>;
+
+#[derive(Clone)]
+pub struct Context {
+    /// What the client is for, as a label.
+    pub client: &'static str,
+    pub metrics: Arc<KafkaMetrics>,
+    /// Called when partitions are taken away, which must not take long.
+    pub revoked: Option<Arc<dyn Fn() + Send + Sync>>,
+}
+
+impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        match level {
+            RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
+                tracing::warn!(client = self.client, facility, "librdkafka: {message}");
+            }
+            // Brokers that are away are told of by whoever misses them.
+            _ => tracing::debug!(client = self.client, facility, "librdkafka: {message}"),
+        }
+    }
+
+    fn stats(&self, statistics: Statistics) {
+        self.metrics.take(self.client, &statistics);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        if is_fatal(&error) {
+            tracing::warn!(client = self.client, %error, reason, "a client of Kafka has failed for good");
+        } else {
+            tracing::debug!(client = self.client, %error, reason, "a client of Kafka met an error");
+        }
+    }
+}
+
+impl ConsumerContext for Context {
+    fn pre_rebalance(&self, _: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        match rebalance {
+            Rebalance::Assign(_) => self.metrics.rebalances.with_label_values(&[self.client]).inc(),
+            Rebalance::Revoke(_) | Rebalance::Error(_) => {
+                if let Some(revoked) = &self.revoked {
+                    revoked();
+                }
+            }
+        }
+    }
+}
+
+impl ProducerContext for Context {
+    type DeliveryOpaque = Box<Outcome>;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, outcome: Box<Outcome>) {
+        use rdkafka::Message as _;
+        let (topic, result) = match result {
+            Ok(message) => (message.topic(), Ok(())),
+            Err((error, message)) => (message.topic(), Err(error.clone())),
+        };
+        self.metrics.count("out", topic, if result.is_ok() { "ok" } else { "failed" });
+        outcome(result);
+    }
+}
+
+pub fn is_fatal(error: &KafkaError) -> bool {
+    matches!(error, KafkaError::MessageConsumptionFatal(_))
+        || error.rdkafka_error_code() == Some(RDKafkaErrorCode::Fatal)
+}
+
+/// A client, whose end can take long or for ever, and therefore takes place on a thread that nobody waits for.
+pub struct Detached<T: Send + 'static>(Option<T>);
+
+impl<T: Send + 'static> Detached<T> {
+    pub fn new(client: T) -> Self {
+        Self(Some(client))
+    }
+}
+
+impl<T: Send + 'static> Deref for Detached<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        self.0.as_ref().expect("only drop takes it")
+    }
+}
+
+impl<T: Send + 'static> Drop for Detached<T> {
+    fn drop(&mut self) {
+        let client = self.0.take();
+        // Without a thread it ends here, as it would have without this type.
+        let _ = thread::Builder::new().name("kafka-close".to_owned()).spawn(move || drop(client));
+    }
+}

@@ -1,0 +1,178 @@
+//! Live traffic of facts over the topic `training_log`.
+//!
+//! The store has each fact before Kafka hears of it. A message is the older system's line, which its clients read, and
+//! in a header the fact itself, which our nodes read. Messages may come twice; those that Kafka did not take are sent
+//! again from the store, as long as this process lives.
+
+mod debts;
+mod heard;
+mod history;
+mod message;
+mod reader;
+mod repair;
+mod tail;
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use kubeml_actors::{
+    background::AbortOnDrop,
+    event::{Seq, TaskEvent},
+    ports::{LogPage, PortError, Position},
+    task::{TaskId, TaskRecord},
+};
+use rdkafka::error::KafkaError;
+use tokio::{
+    sync::watch,
+    time::{sleep, timeout},
+};
+
+use self::{debts::Debts, message::FactMessage, reader::Reader};
+use super::{Kafka, generations::Generations, producer::Message, topics::Topic};
+use crate::wire::older::Known;
+
+/// Tasks whose model and worker are remembered; half of it at least.
+const KNOWN_MAX: usize = 16_384;
+const DELIVERED_TIMEOUT: Duration = Duration::from_secs(5);
+const SETTLING_POLL: Duration = Duration::from_millis(20);
+
+/// What facts are sent again from.
+#[async_trait]
+pub trait ReadFacts: Send + Sync {
+    /// A task's facts after `after`, in their order; `limit` is at least 1.
+    async fn read_task(&self, task: TaskId, after: Option<Seq>, limit: usize) -> Result<Vec<TaskEvent>, PortError>;
+}
+
+pub struct KafkaFacts {
+    shared: Arc<Shared>,
+    /// On nodes that have listeners.
+    reader: Option<Reader>,
+    _repair: AbortOnDrop,
+}
+
+/// The sending half.
+struct Shared {
+    kafka: Arc<Kafka>,
+    topic: String,
+    known: Mutex<Generations<TaskId, Known>>,
+    debts: Arc<Debts>,
+}
+
+impl KafkaFacts {
+    /// `store` is where facts are sent again from; `ring` is how many facts a node with listeners holds in memory, `None`
+    /// for a node without. Waits for no broker; must be called on a tokio runtime.
+    pub fn start(kafka: Arc<Kafka>, store: Arc<dyn ReadFacts>, ring: Option<usize>) -> Self {
+        let topic = kafka.topic(Topic::TrainingLog);
+        let debts = Arc::new(Debts::new(kafka.metrics.clone()));
+        let reader = ring.map(|ring| Reader::start(kafka.clone(), topic.clone(), ring));
+        let known = Mutex::new(Generations::new(KNOWN_MAX / 2));
+        let shared = Arc::new(Shared { kafka, topic, known, debts });
+        let repair = AbortOnDrop(tokio::spawn(repair::run(shared.clone(), store)));
+        Self { shared, reader, _repair: repair }
+    }
+
+    /// What the older lines of the task's facts say beside the facts. To be called with every record that is written.
+    pub fn learn(&self, record: &TaskRecord) {
+        self.shared.known().insert(record.id, Known::of(Some(record)));
+    }
+
+    /// Sends facts that are in the store. Never waits.
+    pub fn publish(&self, events: &[TaskEvent]) {
+        for event in events {
+            // Behind a fact that is owed the order is kept: the repair sends this one, too.
+            if !self.shared.debts.joins(event.task) {
+                self.shared.send(event);
+            }
+        }
+    }
+
+    /// Sends facts that are in the store, and returns when Kafka has them.
+    pub async fn delivered(&self, events: &[TaskEvent]) -> Result<(), PortError> {
+        if events.iter().any(|event| self.shared.debts.joins(event.task)) {
+            for event in events {
+                self.shared.debts.owe(event.task, event.seq);
+            }
+            return self.settled(events).await;
+        }
+        self.shared.deliver(events).await
+    }
+
+    /// The newest position heard, once the newest messages have been read after the start. Only on nodes with listeners.
+    pub fn head(&self) -> watch::Receiver<Position> {
+        match &self.reader {
+            Some(reader) => reader.head(),
+            None => watch::channel(Position::default()).1,
+        }
+    }
+
+    /// Whether `head` hears of every fact soon.
+    pub fn is_connected(&self) -> bool {
+        self.reader.as_ref().is_some_and(Reader::is_connected)
+    }
+
+    /// The facts after a position, in an order of this reader; at most up to the head.
+    pub async fn read_all(&self, after: &Position, limit: usize) -> Result<LogPage, PortError> {
+        match &self.reader {
+            Some(reader) => reader.read_all(after, limit).await,
+            None => Ok(LogPage::default()),
+        }
+    }
+
+    async fn settled(&self, events: &[TaskEvent]) -> Result<(), PortError> {
+        let settled = async {
+            while events.iter().any(|event| self.shared.debts.has(event.task)) {
+                sleep(SETTLING_POLL).await;
+            }
+        };
+        let late = |_| PortError::Unavailable("kafka: earlier facts of this task have not been taken yet".to_owned());
+        timeout(DELIVERED_TIMEOUT, settled).await.map_err(late)
+    }
+}
+
+impl Shared {
+    fn send(&self, event: &TaskEvent) {
+        let (task, seq, debts) = (event.task, event.seq, self.debts.clone());
+        let told = move |result: Result<(), KafkaError>| {
+            if result.is_err() {
+                debts.owe(task, seq);
+            }
+        };
+        match self.message(event) {
+            Ok(message) => self.kafka.producer.send(self.addressed(&message), Box::new(told)),
+            // It is in the store, so it was encoded before.
+            Err(error) => tracing::warn!(%task, %seq, %error, "a fact cannot be sent"),
+        }
+    }
+
+    async fn deliver(&self, events: &[TaskEvent]) -> Result<(), PortError> {
+        let messages: Result<Vec<FactMessage>, PortError> = events.iter().map(|event| self.message(event)).collect();
+        let messages = messages?;
+        self.kafka.producer.deliver(messages.iter().map(|message| self.addressed(message))).await
+    }
+
+    fn message(&self, event: &TaskEvent) -> Result<FactMessage, PortError> {
+        let mut memory = self.known();
+        let known = memory.get(&event.task).cloned().unwrap_or_else(|| Known::of(None)).from(event);
+        if event.task != TaskId::NONE {
+            memory.insert(event.task, known.clone());
+        }
+        drop(memory);
+        FactMessage::new(event, &known)
+    }
+
+    fn addressed<'m>(&'m self, message: &'m FactMessage) -> Message<'m> {
+        Message {
+            topic: &self.topic,
+            key: Some(&message.key),
+            value: message.value.as_bytes(),
+            headers: Some(message.headers.clone()),
+        }
+    }
+
+    fn known(&self) -> MutexGuard<'_, Generations<TaskId, Known>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

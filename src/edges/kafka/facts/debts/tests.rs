@@ -1,0 +1,51 @@
+//! What is owed stays owed until all of it is paid.
+
+use futures::FutureExt as _;
+use prometheus::Registry;
+
+use super::*;
+
+fn debts() -> Debts {
+    Debts::new(Arc::new(KafkaMetrics::new(&Registry::new()).expect("the registry is empty")))
+}
+
+fn next(debts: &Debts) -> Option<(TaskId, Seq)> {
+    debts.next().now_or_never()
+}
+
+#[test]
+fn the_first_fact_owed_counts() {
+    let (debts, task) = (debts(), TaskId::fresh());
+    assert_eq!(next(&debts), None);
+    assert!(!debts.joins(task), "nothing is owed");
+    debts.owe(task, Seq(7));
+    debts.owe(task, Seq(5));
+    debts.owe(task, Seq(9));
+    assert_eq!(next(&debts), Some((task, Seq(5))));
+    debts.paid(task, Seq(5), Seq(10));
+    assert!(!debts.has(task));
+}
+
+#[test]
+fn what_joins_while_it_is_paid_is_paid_next() {
+    let (debts, task) = (debts(), TaskId::fresh());
+    debts.owe(task, Seq(5));
+    assert_eq!(next(&debts), Some((task, Seq(5))));
+    assert!(debts.joins(task));
+    debts.paid(task, Seq(5), Seq(8));
+    assert_eq!(next(&debts), Some((task, Seq(8))));
+    debts.owe(task, Seq(2));
+    debts.paid(task, Seq(8), Seq(9));
+    assert_eq!(next(&debts), Some((task, Seq(2))), "an earlier one failed meanwhile");
+    debts.paid(task, Seq(2), Seq(9));
+    assert_eq!(next(&debts), None);
+}
+
+#[test]
+fn memory_is_bounded() {
+    let debts = debts();
+    for n in 0..TASKS_MAX + 10 {
+        debts.owe(TaskId(uuid::Uuid::from_u128(n as u128 + 1)), Seq(1));
+    }
+    assert_eq!(debts.lock().len(), TASKS_MAX);
+}

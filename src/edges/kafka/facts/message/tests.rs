@@ -1,0 +1,75 @@
+//! Every kind of fact comes back bit by bit, and nothing else passes for one.
+
+use kubeml_actors::{
+    event::{EventKind, LogLevel, Seq},
+    task::{EpochMetrics, Failure, FailureKind, Progress, TaskId},
+    testing::contracts::samples,
+    timestamp::Timestamp,
+};
+use serde_json::Value;
+
+use super::*;
+
+fn every_kind() -> Vec<EventKind> {
+    let failure = || Failure::new(FailureKind::Crashed, "ü \u{0} \"quoted\"");
+    let odd = f64::from_bits(0x3FB9_9999_9999_999B);
+    let metrics = EpochMetrics { epoch: 3, loss: f64::MIN_POSITIVE, accuracy: odd, ..EpochMetrics::default() };
+    let progress = Progress { epoch: 1, loss: -0.0, eta_seconds: 1e300, ..Progress::default() };
+    vec![
+        EventKind::Queued,
+        EventKind::Claimed { worker_id: "node-1/0".to_owned() },
+        EventKind::Resumed { from_step: u64::MAX },
+        EventKind::Progress(progress),
+        EventKind::EpochFinished(metrics),
+        EventKind::CheckpointSaved { step: 7 },
+        EventKind::Log { level: LogLevel::Warn, message: "x".repeat(10_000) },
+        EventKind::AttemptFailed { failure: failure(), charged: true },
+        EventKind::CancelRequested,
+        EventKind::Succeeded { result: Box::new(samples::full_record().result.expect("it has one")) },
+        EventKind::Failed { failure: failure() },
+        EventKind::Cancelled,
+    ]
+}
+
+fn message(kind: EventKind) -> (TaskEvent, FactMessage) {
+    let event = TaskEvent { task: TaskId::fresh(), seq: Seq::new(2, 1), at: Timestamp(5), kind };
+    let message = FactMessage::new(&event, &Known::of(None)).expect("it is short enough");
+    (event, message)
+}
+
+#[test]
+fn every_kind_of_fact_comes_back_bit_by_bit() {
+    for kind in every_kind() {
+        let (event, message) = message(kind);
+        let back = fact(Some(&message.headers)).expect("it is one");
+        assert_eq!(codec::encode(&back), codec::encode(&event), "{}", event.kind.as_str());
+        assert_eq!(message.key, event.task.to_string());
+    }
+}
+
+#[test]
+fn every_value_is_json_that_names_task_and_number() {
+    for kind in every_kind() {
+        let (event, message) = message(kind);
+        let value: Value = serde_json::from_str(&message.value).expect(&message.value);
+        assert_eq!(value["task_id"], event.task.to_string());
+        assert_eq!(value["seq"], event.seq.0);
+    }
+}
+
+#[test]
+fn what_others_write_is_no_fact() {
+    let (_, good) = message(EventKind::Queued);
+    let bytes = fact(Some(&good.headers)).and_then(|event| codec::encode(&event).ok()).expect("it is one");
+    let with = |key: &str, value: Option<&[u8]>| OwnedHeaders::new().insert(Header { key, value });
+    let mut damaged = bytes.clone();
+    damaged[12] ^= 1;
+    let strangers = [
+        with(FACT_HEADER, None),
+        with(FACT_HEADER, Some(b"")),
+        with(FACT_HEADER, Some(&damaged)),
+        with("x", Some(&bytes)),
+    ];
+    assert!(strangers.iter().all(|headers| fact(Some(headers)).is_none()));
+    assert!(fact(None::<&OwnedHeaders>).is_none());
+}

@@ -1,0 +1,103 @@
+//! The topics, and how they are made.
+
+use std::{sync::Arc, time::Duration};
+
+use kubeml_actors::ports::PortError;
+use rdkafka::{
+    admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
+    client::DefaultClientContext,
+    error::RDKafkaErrorCode,
+};
+use tokio::task::spawn_blocking;
+
+use super::{config::KafkaConfig, producer::unavailable};
+
+const TIMEOUT: Duration = Duration::from_secs(15);
+const REPLICATION_MAX: i32 = 3;
+const WEEK_MS: &str = "604800000";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Topic {
+    Task,
+    TrainingLog,
+    LoadData,
+    DeadLetters,
+    Test,
+}
+
+impl Topic {
+    const ALL: [Self; 5] = [Self::Task, Self::TrainingLog, Self::LoadData, Self::DeadLetters, Self::Test];
+
+    /// Without prefix.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Task => "task",
+            Self::TrainingLog => "training_log",
+            Self::LoadData => "load_data",
+            Self::DeadLetters => "task_dead_letter",
+            Self::Test => "test-topic",
+        }
+    }
+
+    fn partitions(self) -> i32 {
+        match self {
+            Self::Task => 3,
+            Self::TrainingLog | Self::LoadData => 2,
+            Self::DeadLetters | Self::Test => 1,
+        }
+    }
+}
+
+/// Creates the topics that are not there. Returns what was done, a line each.
+pub async fn init(config: &KafkaConfig) -> Result<Vec<String>, PortError> {
+    let settings = config.overriding(config.common()?);
+    let refused = |error| PortError::Rejected(format!("[bus.kafka]: {error}"));
+    let admin: Arc<AdminClient<DefaultClientContext>> = Arc::new(settings.create().map_err(refused)?);
+    let asked = admin.clone();
+    let metadata = spawn_blocking(move || asked.inner().fetch_metadata(None, TIMEOUT)).await;
+    let metadata = metadata.map_err(|error| PortError::Unavailable(format!("kafka: {error}")))?;
+    let metadata = metadata.map_err(|error| unavailable(&error))?;
+    let replication = i32::try_from(metadata.brokers().len()).unwrap_or(REPLICATION_MAX).clamp(1, REPLICATION_MAX);
+    let mut done = Vec::new();
+    for topic in Topic::ALL {
+        let name = config.prefixed(topic.name());
+        let existing = metadata.topics().iter().find(|existing| existing.name() == name);
+        done.push(match existing.filter(|existing| existing.error().is_none()) {
+            Some(existing) => kept(topic, &name, existing.partitions().len()),
+            None => create(&admin, topic, &name, replication).await?,
+        });
+    }
+    Ok(done)
+}
+
+fn kept(topic: Topic, name: &str, partitions: usize) -> String {
+    match usize::try_from(topic.partitions()) {
+        Ok(wanted) if partitions < wanted => {
+            format!("topic {name} exists with {partitions} partitions, fewer than {wanted}; it is left as it is")
+        }
+        _ => format!("topic {name} exists"),
+    }
+}
+
+async fn create(
+    admin: &AdminClient<DefaultClientContext>,
+    topic: Topic,
+    name: &str,
+    replication: i32,
+) -> Result<String, PortError> {
+    let partitions = topic.partitions();
+    let mut new = NewTopic::new(name, partitions, TopicReplication::Fixed(replication));
+    if replication == REPLICATION_MAX {
+        new = new.set("min.insync.replicas", "2");
+    }
+    if topic == Topic::TrainingLog {
+        new = new.set("retention.ms", WEEK_MS);
+    }
+    let options = AdminOptions::new().request_timeout(Some(TIMEOUT)).operation_timeout(Some(TIMEOUT));
+    let results = admin.create_topics([&new], &options).await.map_err(|error| unavailable(&error))?;
+    match results.into_iter().next() {
+        Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => Ok(format!("topic {name} exists")),
+        Some(Err((_, code))) => Err(PortError::Unavailable(format!("kafka: cannot create topic {name}: {code}"))),
+        _ => Ok(format!("topic {name} created with {partitions} partitions and {replication} replicas")),
+    }
+}

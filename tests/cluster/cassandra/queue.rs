@@ -1,0 +1,164 @@
+//! Rows of the queue and of the lists are believed by nobody, and mended by who finds them wrong.
+
+use kubeml_actors::{
+    ports::{ListCursor, TaskFilter, TaskStore},
+    task::{TaskId, TaskRecord, TaskState},
+    testing::contracts::{
+        Kept,
+        samples::{announced, in_state, record},
+    },
+    timestamp::Timestamp,
+};
+
+use super::keyspace::Keyspace;
+
+const HOUR: u64 = 3_600_000_000;
+const OTHERS: [TaskState; 4] = [TaskState::Running, TaskState::Succeeded, TaskState::Failed, TaskState::Cancelled];
+
+/// Writes a row of the queue by hand, at a time of the database's clock.
+async fn put_row(keyspace: &Keyspace, record: &TaskRecord, state: i8, written_at: i64) {
+    let shard = (record.id.0.as_u128() % 4) as i32;
+    let hour = (record.created_at.0 / HOUR) as i64;
+    let mark = "INSERT INTO $.task_period (list, shard, period, mark) VALUES ('queue', ?, ?, 0)";
+    keyspace.run(mark, (shard, hour)).await;
+    let (created, id) = (record.created_at.0 as i64, record.id.0.as_bytes().to_vec());
+    let row = "INSERT INTO $.task_queue (shard, hour, priority, created_at, task_id, state) VALUES (?, ?, ?, ?, ?, ?) \
+               USING TIMESTAMP ?";
+    keyspace.run(row, (shard, hour, record.priority, created, id, state, written_at)).await;
+}
+
+fn now() -> i64 {
+    Timestamp::from_system(std::time::SystemTime::now()).0 as i64
+}
+
+#[tokio::test]
+async fn a_pending_task_that_is_advised_otherwise_is_found_again() -> Kept {
+    let keyspace = Keyspace::take().await;
+    let node = keyspace.node();
+    let pending = record(1);
+    node.tasks.insert(&pending, &[]).await?;
+    put_row(&keyspace, &pending, 1, now() + 1).await;
+    assert_eq!(node.tasks.queue(&[TaskState::Pending], 10).await?, []);
+    assert_eq!(node.tasks.queue(&OTHERS, 10).await?, []);
+    assert_eq!(node.tasks.queue(&[TaskState::Pending], 10).await?, [pending]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_running_task_that_is_advised_to_be_pending_is_found_again() -> Kept {
+    let keyspace = Keyspace::take().await;
+    let node = keyspace.node();
+    let running = TaskRecord { state: TaskState::Running, ..record(1) };
+    let pending = record(2);
+    node.tasks.insert(&running, &[]).await?;
+    node.tasks.insert(&pending, &[]).await?;
+    put_row(&keyspace, &running, 0, now() + 1).await;
+    // It takes no place of one that is pending.
+    assert_eq!(node.tasks.queue(&[TaskState::Pending], 1).await?, [pending]);
+    assert_eq!(node.tasks.queue(&OTHERS, 10).await?, [running]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_row_without_a_record_is_removed_when_it_is_old() -> Kept {
+    let keyspace = Keyspace::take().await;
+    let node = keyspace.node();
+    let (young, old) = (record(1), record(2));
+    put_row(&keyspace, &young, 0, now()).await;
+    put_row(&keyspace, &old, 0, now() - 601_000_000).await;
+    assert_eq!(node.tasks.queue(&TaskState::ALL, 10).await?, []);
+    assert_eq!(keyspace.rows_in("task_queue").await, 1);
+    // The young one's insert was under way.
+    node.tasks.insert(&young, &[]).await?;
+    assert_eq!(node.tasks.queue(&TaskState::ALL, 10).await?, [young]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_row_of_an_announced_task_is_removed() -> Kept {
+    let keyspace = Keyspace::take().await;
+    let node = keyspace.node();
+    let first = record(1);
+    node.tasks.insert(&first, &[]).await?;
+    node.tasks.compare_and_set(&TaskRecord { state: TaskState::Failed, ..announced(&first) }, &[]).await?;
+    assert_eq!(keyspace.rows_in("task_queue").await, 0);
+    put_row(&keyspace, &first, 1, now()).await;
+    assert_eq!(node.tasks.queue(&TaskState::ALL, 10).await?, []);
+    assert_eq!(keyspace.rows_in("task_queue").await, 0);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_row_in_a_wrong_place_moves() -> Kept {
+    let keyspace = Keyspace::take().await;
+    let node = keyspace.node();
+    let first = record(1);
+    node.tasks.insert(&first, &[]).await?;
+    node.tasks.queue(&TaskState::ALL, 10).await?;
+    keyspace.run("TRUNCATE $.task_queue", ()).await;
+    put_row(&keyspace, &TaskRecord { priority: 7, ..first.clone() }, 0, now()).await;
+    assert_eq!(node.tasks.queue(&TaskState::ALL, 10).await?, []);
+    assert_eq!(node.tasks.queue(&TaskState::ALL, 10).await?, [first]);
+    assert_eq!(keyspace.rows_in("task_queue").await, 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn old_hours_without_tasks_are_forgotten() -> Kept {
+    let keyspace = Keyspace::take().await;
+    let node = keyspace.node();
+    let (old, recent) = (record(5 * HOUR), record(now() as u64));
+    for first in [&old, &recent] {
+        node.tasks.insert(first, &[]).await?;
+        node.tasks.compare_and_set(&TaskRecord { state: TaskState::Failed, ..announced(first) }, &[]).await?;
+    }
+    node.tasks.queue(&TaskState::ALL, 10).await?;
+    let hours = keyspace.run("SELECT period FROM $.task_period WHERE list = 'queue' ALLOW FILTERING", ()).await;
+    assert_eq!(hours.into_rows_result().expect("a select has rows").rows_num(), 1);
+    // Marked anew.
+    let again = TaskRecord { id: TaskId::fresh(), ..old };
+    node.tasks.insert(&again, &[]).await?;
+    assert_eq!(node.tasks.queue(&TaskState::ALL, 10).await?, [again]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn lists_and_the_queue_span_hours_and_days() -> Kept {
+    let keyspace = Keyspace::take().await;
+    let node = keyspace.node();
+    let mut records: Vec<TaskRecord> = (0..40).map(|n| record(n * 7 * HOUR + n)).collect();
+    for record in &records {
+        node.tasks.insert(record, &[]).await?;
+    }
+    let queued = node.tasks.queue(&[TaskState::Pending], 15).await?;
+    assert_eq!(queued, records[..15]);
+    records.reverse();
+    for state in [None, Some(TaskState::Pending)] {
+        let (mut listed, mut after) = (Vec::new(), None::<ListCursor>);
+        loop {
+            let page = node.tasks.list(&TaskFilter { state, model: None }, after, 7).await?;
+            listed.extend(page.records);
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        assert_eq!(listed, records);
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn another_node_sees_the_changes() -> Kept {
+    let keyspace = Keyspace::take().await;
+    let (writer, reader) = (keyspace.node(), keyspace.node());
+    let first = record(1);
+    writer.tasks.insert(&first, &[]).await?;
+    assert_eq!(reader.tasks.queue(&[TaskState::Pending], 10).await?, std::slice::from_ref(&first));
+    let running = in_state(&first, TaskState::Running);
+    writer.tasks.compare_and_set(&running, &[]).await?;
+    assert_eq!(reader.tasks.queue(&[TaskState::Pending], 10).await?, []);
+    assert_eq!(reader.tasks.queue(&OTHERS, 10).await?, std::slice::from_ref(&running));
+    assert_eq!(reader.tasks.counts().await?.get(&TaskState::Running), Some(&1));
+    Ok(())
+}

@@ -1,0 +1,92 @@
+//! What `kubeml admin init` makes, and what is said without it.
+
+use std::time::Duration;
+
+use kubeml::edges::cassandra::{CassandraConfig, Session, init};
+use kubeml_actors::ports::PortError;
+use tokio::{
+    io::copy_bidirectional,
+    net::{TcpListener, TcpStream},
+    time::{Instant, sleep},
+};
+
+use super::keyspace::{Keyspace, config};
+
+async fn why_unusable(config: &CassandraConfig) -> String {
+    match Session::open(config.clone()).replication_factor().await {
+        Err(PortError::Unavailable(text)) => text,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_missing_keyspace_says_what_to_run() {
+    let config = config("test_of_nobody");
+    let why = why_unusable(&config).await;
+    assert!(why.starts_with(&config.place()) && why.ends_with("run `kubeml admin init`"), "{why}");
+}
+
+#[tokio::test]
+async fn missing_tables_say_what_to_run() {
+    let keyspace = Keyspace::bare().await;
+    let why = why_unusable(&keyspace.config).await;
+    assert!(why.ends_with("run `kubeml admin init`"), "{why}");
+    init(&keyspace.config).await.expect("the tables are made");
+    assert_eq!(keyspace.node().session.replication_factor().await, Ok(1));
+}
+
+#[tokio::test]
+async fn tables_of_another_format_are_told_apart() {
+    let keyspace = Keyspace::take().await;
+    for (version, what) in [(0, "older than 1; run `kubeml admin init`"), (2, "or a newer one")] {
+        keyspace.run("INSERT INTO $.schema_version (id, version) VALUES (0, ?)", (version,)).await;
+        let why = why_unusable(&keyspace.config).await;
+        assert!(why.contains(&format!("the tables are in format {version}")) && why.ends_with(what), "{why}");
+    }
+    assert!(matches!(init(&keyspace.config).await, Err(PortError::Rejected(_))));
+    keyspace.run("INSERT INTO $.schema_version (id, version) VALUES (0, 1)", ()).await;
+}
+
+#[tokio::test]
+async fn initialising_again_changes_nothing() {
+    let keyspace = Keyspace::take().await;
+    let done = init(&keyspace.config).await.expect("it is there");
+    assert_eq!(done[1], "tables of format 1 are there");
+    let wanted = CassandraConfig { replication_factor: 3, ..keyspace.config.clone() };
+    let done = init(&wanted).await.expect("it is there").join("\n");
+    assert!(done.contains("with 1 copies") && done.contains("ALTER KEYSPACE") && done.contains("nodetool"), "{done}");
+    assert!(done.contains("1 nodes for 3 copies: nothing can be written"), "{done}");
+}
+
+#[tokio::test]
+async fn a_database_that_is_down_is_named_and_found_when_it_comes() {
+    let keyspace = Keyspace::take().await;
+    let database = keyspace.config.addresses().remove(0);
+    // The driver expects all nodes at the same port as the contact point, so the address must be the database's own.
+    let host = database.rsplit_once(':').expect("it has a port").0;
+    let away = TcpListener::bind(format!("{host}:0")).await.expect("there are ports");
+    let address = away.local_addr().expect("it is bound");
+    drop(away);
+    let down = CassandraConfig { contact_points: vec![address.to_string()], ..keyspace.config.clone() };
+    let session = Session::open(down.clone());
+    let Err(PortError::Unavailable(why)) = session.replication_factor().await else { panic!("nobody is there") };
+    assert!(why.starts_with(&format!("cassandra at {address}, keyspace {}: ", down.keyspace)), "{why}");
+    let there = tokio::spawn(forward(TcpListener::bind(address).await.expect("it was free"), database));
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while session.replication_factor().await.is_err() {
+        assert!(Instant::now() < deadline, "it is not found");
+        sleep(Duration::from_millis(50)).await;
+    }
+    there.abort();
+}
+
+/// Connections to the listener end at the database.
+async fn forward(listener: TcpListener, database: String) {
+    while let Ok((mut near, _)) = listener.accept().await {
+        let database = database.clone();
+        tokio::spawn(async move {
+            let mut far = TcpStream::connect(database).await?;
+            copy_bidirectional(&mut near, &mut far).await
+        });
+    }
+}

@@ -1,0 +1,124 @@
+//! kill -9 and SIGSTOP of nodes: every task goes on elsewhere, and ends as if nothing had happened.
+
+use std::time::Duration;
+
+use rustix::process::Signal;
+use serde_json::json;
+use tokio::time::sleep;
+use uuid::Uuid;
+
+use super::{super::nodes::Cluster, assert_all_is_well, assert_same_result, trained_alone};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_killed_in_mid_epoch_loses_nothing() {
+    let mut cluster = Cluster::start(2).await;
+    let mut listener = cluster.listen();
+    let id = cluster.submit("cnn", 3).await;
+    let holder = cluster.wait_for_step(&id, 70).await.worker_id.expect("it runs");
+    let node = holder.split('/').next().expect("a node").to_owned();
+    cluster.node_mut(&node).kill();
+    let view = cluster.succeeded(&id).await;
+    assert!(view.attempt >= 2);
+    assert_ne!(view.worker_id, Some(holder));
+    assert_same_result(&view, &trained_alone("cnn", 3));
+    assert_all_is_well(&cluster, &mut listener, &[id]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn workers_killed_again_and_again_lose_nothing() {
+    const KILLS: u64 = 10;
+    let mut cluster = Cluster::start(2).await;
+    let mut listener = cluster.listen();
+    let mut ids = Vec::new();
+    for (model, epochs) in [("mlp", 40), ("cnn", 2), ("lstm", 2)] {
+        ids.push(cluster.submit(model, epochs).await);
+    }
+    for kill in 0..KILLS {
+        sleep(Duration::from_millis(500 + kill * 150)).await;
+        let id = format!("worker-{}", kill % 2 + 1);
+        cluster.node_mut(&id).kill();
+        cluster.restart(&id).await;
+    }
+    for (id, (model, epochs)) in ids.iter().zip([("mlp", 40), ("cnn", 2), ("lstm", 2)]) {
+        assert_same_result(&cluster.succeeded(id).await, &trained_alone(model, epochs));
+    }
+    assert_all_is_well(&cluster, &mut listener, &ids).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_api_node_killed_in_mid_submit_and_in_mid_stream_loses_no_task_and_no_event() {
+    let mut cluster = Cluster::start(1).await;
+    let url = cluster.apis[0].url.clone();
+    let mut listener = cluster.listen();
+    let body = json!({"model": "mlp", "dataset": "mnist-10k", "hyperparameters": {"epochs": 2, "seed": 7}});
+    let mut ids = Vec::new();
+    for round in 0..4_u64 {
+        let key = Uuid::new_v4().to_string();
+        let submitting = cluster.try_submit(&body, &key);
+        let killing = sleep(Duration::from_millis(round * 3));
+        let answered = tokio::select! {
+            answer = submitting => answer.ok(),
+            () = killing => None,
+        };
+        cluster.apis[0].kill();
+        // The same address, so that the stream's client finds it again.
+        cluster.restart_at("api-1", &url).await;
+        let id = loop {
+            // A busy store may turn it away for a while.
+            let again = cluster.try_submit(&body, &key).await.expect("the API answers");
+            if let Some(id) = again["id"].as_str() {
+                break id.to_owned();
+            }
+            assert_eq!(again["status"], 503, "{again}");
+            sleep(Duration::from_millis(200)).await;
+        };
+        assert!(answered.is_none_or(|answer| answer["id"] == id.as_str()), "the same key is the same task");
+        ids.push(id);
+    }
+    for id in &ids {
+        cluster.succeeded(id).await;
+    }
+    assert_all_is_well(&cluster, &mut listener, &ids).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_stopped_beyond_its_lease_changes_nothing_when_it_comes_back() {
+    let mut cluster = Cluster::start(2).await;
+    let mut listener = cluster.listen();
+    let id = cluster.submit("cnn", 4).await;
+    let holder = cluster.wait_for_step(&id, 70).await.worker_id.expect("it runs");
+    let node = holder.split('/').next().expect("a node").to_owned();
+    cluster.node_mut(&node).signal(Signal::STOP);
+    cluster.wait_until(&id, |view| view.attempt >= 2 && view.state == "running").await;
+    cluster.node_mut(&node).signal(Signal::CONT);
+    assert_same_result(&cluster.succeeded(&id).await, &trained_alone("cnn", 4));
+    let zombie = cluster.workers.iter().find(|worker| worker.id == node).expect("it is there");
+    let mut fenced = 0.0;
+    for operation in ["start", "checkpoint", "finish", "end_attempt", "heartbeat"] {
+        fenced += cluster.metric(zombie, &format!("kubeml_fenced_total{{operation=\"{operation}\"}} ")).await;
+    }
+    assert!(fenced >= 1.0, "it has noticed");
+    assert_eq!(cluster.metric(zombie, "kubeml_trainer_slots{state=\"idle\"} ").await, 1.0, "it has let go");
+    assert_all_is_well(&cluster, &mut listener, &[id]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rolling_restart_of_all_nodes_charges_nobody() {
+    let mut cluster = Cluster::start_patient(2).await;
+    let mut ids = Vec::new();
+    for (model, epochs) in [("mlp", 60), ("cnn", 3), ("lstm", 2)] {
+        ids.push(cluster.submit(model, epochs).await);
+    }
+    cluster.wait_for_step(&ids[0], 100).await;
+    for id in ["worker-1", "worker-2", "api-1"] {
+        assert_eq!(cluster.node_mut(id).terminate().await, Some(0), "{}", cluster.log(id));
+        cluster.restart(id).await;
+    }
+    for (id, (model, epochs)) in ids.iter().zip([("mlp", 60), ("cnn", 3), ("lstm", 2)]) {
+        let view = cluster.succeeded(id).await;
+        assert_same_result(&view, &trained_alone(model, epochs));
+        let charged = cluster.history(id).await.iter().filter(|event| event["charged"] == true).count();
+        assert_eq!(charged, 0);
+    }
+    cluster.assert_history_is_good().await;
+}

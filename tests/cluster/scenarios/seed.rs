@@ -1,0 +1,66 @@
+//! The older system's flow, on real servers.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
+
+use super::{super::nodes::Cluster, assert_all_is_well};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn its_clients_submit_watch_and_ask_as_they_always_did() {
+    let cluster = Cluster::start_with(1, 2, &[]).await;
+    let api = &cluster.apis[0];
+    let ok = |body: &str| (200, body.to_owned());
+    assert_eq!(cluster.get(api, "/kafka-status").await, ok(r#"{"status":"Kafka is reachable"}"#));
+    let sent = r#"{"status":"Message sent","message":{"task_type":"mlp","data":"Hello from Master"}}"#;
+    assert_eq!(cluster.get(api, "/test-producer").await, ok(sent));
+    let health: Value = serde_json::from_str(&cluster.get(api, "/health").await.1).expect("JSON");
+    assert_eq!(health["db_status"], "Cassandra  and Redis is connected");
+    let worker = &cluster.workers[0];
+    let health: Value = serde_json::from_str(&cluster.get(worker, "/health").await.1).expect("JSON");
+    assert_eq!(
+        (&health["status"], &health["db_status"]),
+        (&json!("Service running"), &json!("Cassandra and Redis connected"))
+    );
+    let (status, value) = cluster.get(worker, "/get_from_redis/nobody").await;
+    assert_eq!((status, value.contains(r#""value":null"#)), (200, true));
+    assert_eq!(cluster.post("/send_task/none").await, (400, r#"{"detail":"Invalid task type"}"#.to_owned()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_without_an_id_is_a_submission() {
+    let cluster = Cluster::start_with(2, 1, &[("KUBEML__DATASETS__MNIST__DIR", "")]).await;
+    let mut listener = cluster.listen();
+    cluster.write_to_bus(&[br#"{"task_type": "mlp"}"#]).await;
+    let end = Instant::now() + Duration::from_secs(60);
+    let id = loop {
+        let list: Value = serde_json::from_str(&cluster.get(&cluster.apis[1], "/api/v1/tasks").await.1).expect("JSON");
+        if let Some(id) = list["items"][0]["id"].as_str() {
+            assert_eq!(list["items"].as_array().map(Vec::len), Some(1), "two API nodes bridge it once");
+            break id.to_owned();
+        }
+        assert!(Instant::now() < end, "nobody took it");
+        sleep(Duration::from_millis(100)).await;
+    };
+    cluster.succeeded(&id).await;
+    assert_all_is_well(&cluster, &mut listener, &[id]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn any_api_node_shows_all_nodes_and_serves_any_stream() {
+    let cluster = Cluster::start_with(2, 2, &[]).await;
+    let id = cluster.submit("mlp", 2).await;
+    cluster.succeeded(&id).await;
+    for api in &cluster.apis {
+        let system: Value = serde_json::from_str(&cluster.get(api, "/api/v1/system").await.1).expect("JSON");
+        let nodes: Vec<&str> =
+            system["nodes"].as_array().expect("nodes").iter().filter_map(|n| n["id"].as_str()).collect();
+        assert_eq!(nodes, ["api-1", "api-2", "worker-1", "worker-2"]);
+        let edges = system["edges"].as_array().expect("edges");
+        assert!(edges.len() == 3 && edges.iter().all(|edge| edge["reachable"] == true), "{edges:?}");
+        let (status, events) = cluster.get(api, &format!("/api/v1/tasks/{id}/events")).await;
+        assert_eq!(status, 200);
+        assert!(events.contains("event:succeeded"), "{events}");
+    }
+}

@@ -1,0 +1,63 @@
+//! From submitting a task to its first step, as the submitter hears of it.
+
+use std::time::{Duration, Instant};
+
+use super::{
+    site::{MAIN, Site, TINY, with_nodes},
+    table::{Row, Table},
+    times::{Samples, Shown},
+};
+use crate::chores::cluster::Cluster;
+
+const SUBMISSIONS: usize = 50;
+const TASK_LIMIT: Duration = Duration::from_secs(60);
+const GOAL: Duration = Duration::from_millis(25);
+
+#[derive(Default)]
+struct Times {
+    answered: Samples,
+    claimed: Samples,
+    first_step: Samples,
+    ended: Samples,
+}
+
+pub fn measure(cluster: &Cluster<'_>, table: &mut Table) -> anyhow::Result<()> {
+    let times = with_nodes(cluster, MAIN.environment(), 1, |site| {
+        site.warm_up()?;
+        let mut times = Times::default();
+        for _ in 0..SUBMISSIONS {
+            submit_one(site, &mut times)?;
+            site.wait_until_idle()?;
+        }
+        Ok(times)
+    })?;
+    let Times { answered, claimed, first_step, ended } = times;
+    table.add(Row::of_samples("submit to first step heard", &first_step).goal_median(&first_step, GOAL).note(
+        &format!("one idle worker that has the dataset in memory; mlp with 1 hidden unit; {SUBMISSIONS} in turn"),
+    ));
+    table.add(Row::of_samples("of it: until the request is answered", &answered));
+    table.add(Row::of_samples("of it: until `claimed` is heard", &claimed));
+    table.add(Row::of_samples("submit to end heard", &ended).note(&format!("longest {}", Shown(ended.max()))));
+    Ok(())
+}
+
+fn submit_one(site: &Site<'_>, times: &mut Times) -> anyhow::Result<()> {
+    let facts = site.listen()?;
+    let task = site.submit(TINY)?;
+    let since = |at: Instant| at.saturating_duration_since(task.at);
+    let (mut claimed, mut first_step) = (None, None);
+    let end = facts.wait(TASK_LIMIT, |heard| {
+        if heard.is(&task.id, "claimed") {
+            claimed.get_or_insert(heard.at);
+        }
+        if heard.is(&task.id, "progress") {
+            first_step.get_or_insert(heard.at);
+        }
+        heard.is_end_of(&task.id)
+    })?;
+    times.answered.add(task.answered);
+    times.ended.add(since(end.at));
+    claimed.into_iter().for_each(|at| times.claimed.add(since(at)));
+    first_step.into_iter().for_each(|at| times.first_step.add(since(at)));
+    Ok(())
+}
