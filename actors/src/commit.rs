@@ -79,8 +79,10 @@ impl Committer {
                     self.observe(&record, &next.record);
                     return Ok(next);
                 }
-                // An earlier try, taken for lost, came through after all.
-                Ok(Cas::Conflict(current)) if failures > 0 && landed(&current, moment.op_id, input) => {
+                // An earlier try, of ours or of the store's, came through after all.
+                Ok(Cas::Conflict(current))
+                    if current.op_id == moment.op_id || (failures > 0 && landed(&current, moment.op_id, input)) =>
+                {
                     self.observe(&record, &next.record);
                     self.tell_again(&next.facts).await;
                     return Ok(Next { record: *current, ..next });

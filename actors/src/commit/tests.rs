@@ -25,6 +25,10 @@ enum Fate {
     Fail,
     /// It happens, and looks as if it had not.
     LoseReply,
+    /// It looks as if it had not happened until it is tried again: then it comes first.
+    Late,
+    /// Whoever carries it does it twice.
+    Twice,
     /// It happens, its reply is lost, and others write before anybody looks.
     LoseReplyThen(Vec<Input>),
     /// Others are faster.
@@ -37,6 +41,7 @@ struct Scripted {
     inner: Arc<dyn TaskStore>,
     fates: Mutex<Vec<Fate>>,
     unread: Faults,
+    late: Mutex<Option<(TaskRecord, Vec<TaskEvent>)>>,
 }
 
 impl Scripted {
@@ -73,7 +78,19 @@ impl TaskStore for Scripted {
     }
 
     async fn compare_and_set(&self, next: &TaskRecord, facts: &[TaskEvent]) -> Result<Cas, PortError> {
+        let late = self.late.lock().unwrap().take();
+        if let Some((next, facts)) = late {
+            assert_eq!(self.inner.compare_and_set(&next, &facts).await, Ok(Cas::Applied));
+        }
         match self.fate() {
+            Some(Fate::Late) => {
+                *self.late.lock().unwrap() = Some((next.clone(), facts.to_vec()));
+                Err(away())
+            }
+            Some(Fate::Twice) => {
+                self.inner.compare_and_set(next, facts).await?;
+                self.inner.compare_and_set(next, facts).await
+            }
             None => self.inner.compare_and_set(next, facts).await,
             Some(Fate::Fail) => Err(away()),
             Some(Fate::Reject) => Err(PortError::Rejected("scripted".to_owned())),
@@ -130,7 +147,12 @@ struct Bench {
 impl Bench {
     async fn new() -> Self {
         let mut ports = World::new().ports;
-        let store = Arc::new(Scripted { inner: ports.tasks, fates: Mutex::default(), unread: Faults::default() });
+        let store = Arc::new(Scripted {
+            inner: ports.tasks,
+            fates: Mutex::default(),
+            unread: Faults::default(),
+            late: Mutex::default(),
+        });
         let log = Arc::new(FaultyLog::new(ports.events));
         (ports.tasks, ports.events) = (store.clone(), log.clone());
         let metrics = Arc::new(Metrics::new());

@@ -1,7 +1,10 @@
 //! A statement and the promises it is run with.
 
+use std::sync::Arc;
+
 use scylla::{
     client::execution_profile::ExecutionProfileHandle,
+    policies::retry::FallthroughRetryPolicy,
     statement::{Consistency, SerialConsistency, prepared::PreparedStatement},
 };
 
@@ -67,6 +70,10 @@ impl Kind {
         });
         statement.set_serial_consistency(Some(SerialConsistency::LocalSerial));
         statement.set_is_idempotent(self != Self::Swap);
+        if self == Self::Swap {
+            // The default policy repeats some requests whatever they are.
+            statement.set_retry_policy(Some(Arc::new(FallthroughRetryPolicy::new())));
+        }
         statement.set_page_size(PAGE_ROWS);
     }
 }

@@ -32,7 +32,14 @@ async fn happens_once(index: usize, fates: &[Fate]) {
 #[tokio::test(start_paused = true)]
 async fn each_write_happens_once_though_calls_fail_and_replies_are_lost() {
     for index in 0..7 {
-        for fates in [vec![Fate::Fail], vec![Fate::LoseReply], vec![Fate::Fail, Fate::Fail, Fate::LoseReply]] {
+        let fates = [
+            vec![Fate::Fail],
+            vec![Fate::LoseReply],
+            vec![Fate::Late],
+            vec![Fate::Twice],
+            vec![Fate::Fail, Fate::Fail, Fate::LoseReply],
+        ];
+        for fates in fates {
             happens_once(index, &fates).await;
         }
     }
