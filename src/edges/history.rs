@@ -96,6 +96,26 @@ impl HistoricTasks {
     }
 }
 
+/// A write under way. Whoever waits for it may go away, and then nobody knows what became of it.
+struct Pending<'a> {
+    history: &'a HistoricTasks,
+    op: Op,
+    record: &'a TaskRecord,
+    outcome: Outcome,
+}
+
+impl<'a> Pending<'a> {
+    fn new(history: &'a HistoricTasks, op: Op, record: &'a TaskRecord) -> Self {
+        Self { history, op, record, outcome: Outcome::Unknown }
+    }
+}
+
+impl Drop for Pending<'_> {
+    fn drop(&mut self) {
+        self.history.note(self.op, self.record, self.outcome);
+    }
+}
+
 fn outcome_of<T>(reply: &Result<T, PortError>, applied: impl FnOnce(&T) -> bool) -> Outcome {
     match reply {
         Ok(reply) if applied(reply) => Outcome::Applied,
@@ -107,14 +127,16 @@ fn outcome_of<T>(reply: &Result<T, PortError>, applied: impl FnOnce(&T) -> bool)
 #[async_trait]
 impl TaskStore for HistoricTasks {
     async fn insert(&self, record: &TaskRecord, facts: &[TaskEvent]) -> Result<Inserted, PortError> {
+        let mut pending = Pending::new(self, Op::Insert, record);
         let reply = self.inner.insert(record, facts).await;
-        self.note(Op::Insert, record, outcome_of(&reply, |inserted| *inserted == Inserted::Fresh));
+        pending.outcome = outcome_of(&reply, |inserted| *inserted == Inserted::Fresh);
         reply
     }
 
     async fn compare_and_set(&self, next: &TaskRecord, facts: &[TaskEvent]) -> Result<Cas, PortError> {
+        let mut pending = Pending::new(self, Op::Set, next);
         let reply = self.inner.compare_and_set(next, facts).await;
-        self.note(Op::Set, next, outcome_of(&reply, |cas| *cas == Cas::Applied));
+        pending.outcome = outcome_of(&reply, |cas| *cas == Cas::Applied);
         reply
     }
 
@@ -140,9 +162,10 @@ impl TaskStore for HistoricTasks {
 
     async fn delete(&self, id: TaskId) -> Result<(), PortError> {
         let before = self.inner.get(id).await?;
+        let mut pending = before.as_ref().map(|record| Pending::new(self, Op::Delete, record));
         let reply = self.inner.delete(id).await;
-        if let Some(record) = before {
-            self.note(Op::Delete, &record, outcome_of(&reply, |()| true));
+        if let Some(pending) = &mut pending {
+            pending.outcome = outcome_of(&reply, |()| true);
         }
         reply
     }
