@@ -3,9 +3,15 @@
 //! Everything it writes carries its fence. When a write is refused because the attempt is no longer the current one, it
 //! just stops: somebody else has the task.
 
-use std::{pin::pin, sync::Arc, time::Duration};
+use std::{
+    future::poll_fn,
+    pin::{Pin, pin},
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
+use futures::future::maybe_done;
 use tokio::{
     sync::{mpsc, watch},
     time::{Instant, MissedTickBehavior, interval, interval_at, sleep, sleep_until, timeout},
@@ -106,7 +112,6 @@ impl Attempt {
         let loaded = self.load().await?;
         loop {
             let checkpoint = self.read_checkpoint().await?;
-            self.start(&loaded).await?;
             match self.fit(&loaded, checkpoint).await? {
                 Ok(Fitted::Finished(trained)) => return self.finish(*trained).await,
                 Ok(Fitted::Stopped(snapshot)) => {
@@ -153,7 +158,7 @@ impl Attempt {
         let (reports, mut heard) = mpsc::channel(REPORTS);
         self.control.set_progress(self.record.progress);
         let engine = self.context.ports.engine.clone();
-        let mut fitting = engine.fit(Work {
+        let mut fitting = pin!(maybe_done(engine.fit(Work {
             task: self.record.id,
             slot: self.slot,
             spec: self.record.spec.clone(),
@@ -161,7 +166,9 @@ impl Attempt {
             checkpoint,
             control: self.control.clone(),
             reports,
-        });
+        })));
+        // The engine gets ready meanwhile; what it reports is heard of after that.
+        beside(self.start(loaded), fitting.as_mut()).await?;
         let (mut progress_due, mut heartbeat) = (ticks(PROGRESS_INTERVAL), ticks(self.context.settings.heartbeat));
         let mut checkpoint_due: Option<Instant> = None;
         loop {
@@ -172,11 +179,11 @@ impl Attempt {
                     self.heed(report).await?;
                     checkpoint_due = Some(Instant::now() + self.checkpoint_interval());
                 }
-                outcome = &mut fitting => {
+                () = &mut fitting => {
                     while let Ok(report) = heard.try_recv() {
                         self.heed(report).await?;
                     }
-                    return Ok(outcome);
+                    return Ok(fitting.as_mut().take_output().expect("it is done, and nobody has taken it"));
                 }
                 () = sleep_until(checkpoint_due.unwrap_or_else(Instant::now)), if checkpoint_due.is_some() => {
                     checkpoint_due = None;
@@ -329,6 +336,16 @@ impl Attempt {
     fn key(&self, kind: ArtifactKind, step: u64) -> ArtifactKey {
         ArtifactKey { task: self.record.id, attempt: self.fence.attempt, step, kind }
     }
+}
+
+/// Waits for `this`, and keeps `other` going.
+async fn beside<T>(this: impl Future<Output = T>, mut other: Pin<&mut impl Future>) -> T {
+    let mut this = pin!(this);
+    poll_fn(|context| {
+        let _ = other.as_mut().poll(context);
+        this.as_mut().poll(context)
+    })
+    .await
 }
 
 async fn stop_asked(stop: &mut watch::Receiver<Option<StopWhy>>) -> StopWhy {
