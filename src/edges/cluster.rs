@@ -42,36 +42,24 @@ impl ClusterState {
         let facts = Arc::new(facts);
         // Weak, since Kafka's side reads the events.
         let telling = Arc::downgrade(&facts);
-        events.on_taken_along(move |taken_along| {
+        events.on_facts(move |record, events| {
             if let Some(facts) = telling.upgrade() {
-                facts.publish(taken_along);
+                facts.learn(record);
+                facts.publish(events);
             }
         });
         Self { tasks, events, facts }
-    }
-
-    fn tell(&self, record: &TaskRecord, facts: &[TaskEvent]) {
-        self.facts.learn(record);
-        self.facts.publish(facts);
     }
 }
 
 #[async_trait]
 impl TaskStore for ClusterState {
     async fn insert(&self, record: &TaskRecord, facts: &[TaskEvent]) -> Result<Inserted, PortError> {
-        let inserted = self.tasks.insert(record, facts).await?;
-        if inserted == Inserted::Fresh {
-            self.tell(record, facts);
-        }
-        Ok(inserted)
+        self.tasks.insert(record, facts).await
     }
 
     async fn compare_and_set(&self, next: &TaskRecord, facts: &[TaskEvent]) -> Result<Cas, PortError> {
-        let outcome = self.tasks.compare_and_set(next, facts).await?;
-        if outcome == Cas::Applied {
-            self.tell(next, facts);
-        }
-        Ok(outcome)
+        self.tasks.compare_and_set(next, facts).await
     }
 
     async fn get(&self, id: TaskId) -> Result<Option<TaskRecord>, PortError> {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use kubeml_actors::{
     event::{Seq, TaskEvent},
     ports::PortError,
-    task::TaskId,
+    task::{TaskId, TaskRecord},
     timestamp::Timestamp,
 };
 use scylla::response::PagingState;
@@ -58,8 +58,9 @@ impl CassandraEvents {
         Self { session, facts, records }
     }
 
-    /// `tell` hears of facts that were found in a task's row and may not have been told. Counts once.
-    pub fn on_taken_along(&self, tell: impl Fn(&[TaskEvent]) + Send + Sync + 'static) {
+    /// `tell` hears of each transition's facts once they are durable, perhaps just before they can be read; and again of
+    /// those that whoever made them may not have told. Counts once.
+    pub fn on_facts(&self, tell: impl Fn(&TaskRecord, &[TaskEvent]) + Send + Sync + 'static) {
         self.records.tell(Box::new(tell));
     }
 

@@ -7,7 +7,6 @@ use kubeml_actors::{
     event::{Seq, TaskEvent},
     ports::PortError,
     task::TaskId,
-    timestamp::Timestamp,
 };
 
 use super::{
@@ -44,23 +43,21 @@ const NEWS_BUCKET_TTL_SECONDS: i32 = NEWS_TTL_SECONDS + 24 * 3600;
 const FACTS_TOGETHER: usize = 100;
 const BYTES_TOGETHER: usize = 256 << 10;
 
-/// A fact as it is stored.
+/// A fact, and how it is stored.
 #[derive(Clone, Debug)]
 pub(super) struct Fact {
-    pub task: TaskId,
-    pub seq: Seq,
-    pub at: Timestamp,
+    pub event: TaskEvent,
     pub bytes: Vec<u8>,
 }
 
 impl Fact {
     pub fn of(event: &TaskEvent) -> Result<Self, PortError> {
         let bytes = codec::encode(event).map_err(|error| error.at(&format!("task {}", event.task)))?;
-        Ok(Self { task: event.task, seq: event.seq, at: event.at, bytes })
+        Ok(Self { event: event.clone(), bytes })
     }
 
     fn bucket(&self) -> i64 {
-        bucket_of(self.task, self.seq)
+        bucket_of(self.event.task, self.event.seq)
     }
 }
 
@@ -86,7 +83,7 @@ impl Facts {
     pub async fn append(&self, facts: Vec<Fact>) -> Result<(), PortError> {
         let mut by_task: HashMap<TaskId, Vec<Fact>> = HashMap::new();
         for fact in facts {
-            by_task.entry(fact.task).or_default().push(fact);
+            by_task.entry(fact.event.task).or_default().push(fact);
         }
         let appends = by_task.into_iter().map(async |(task, facts)| {
             let _turn = self.turns.turn(task).await;
@@ -109,8 +106,8 @@ impl Facts {
         }
         let mut newest = self.newest(task).await?.seq;
         let is_fresh = |fact: &Fact| {
-            let is_fresh = newest.is_none_or(|newest| fact.seq > newest);
-            newest = newest.max(Some(fact.seq));
+            let is_fresh = newest.is_none_or(|newest| fact.event.seq > newest);
+            newest = newest.max(Some(fact.event.seq));
             is_fresh
         };
         Ok(facts.into_iter().filter(is_fresh).collect())
@@ -178,18 +175,20 @@ impl Facts {
         let (Some(first), Some(last)) = (facts.first(), facts.last()) else { return Ok(()) };
         let (bucket, is_news) = (first.bucket(), task == TaskId::NONE);
         let (ttl, bucket_ttl) = if is_news { (NEWS_TTL_SECONDS, NEWS_BUCKET_TTL_SECONDS) } else { (0, 0) };
-        let row = |fact: &Fact| (task.0, bucket, signed(fact.seq.0), signed(fact.at.0), fact.bytes.clone(), ttl);
+        let row = |Fact { event, bytes }: &Fact| {
+            (task.0, bucket, signed(event.seq.0), signed(event.at.0), bytes.clone(), ttl)
+        };
         let writing = self.session.write_together(PUT_FACT, facts.iter().map(row).collect());
         let known = self.newest.get(task);
         if known.is_some_and(|known| known.marked == Some(bucket)) {
             writing.await?;
         } else {
-            let mark = (task.0, bucket, signed(first.at.0), bucket_ttl);
+            let mark = (task.0, bucket, signed(first.event.at.0), bucket_ttl);
             futures::try_join!(writing, self.session.write(MARK_BUCKET, mark))?;
         }
         // Without asking, nobody knows what else there is of the task.
         if let Some(Newest { seq, .. }) = known {
-            self.newest.put(task, Newest { seq: seq.max(Some(last.seq)), marked: Some(bucket) });
+            self.newest.put(task, Newest { seq: seq.max(Some(last.event.seq)), marked: Some(bucket) });
         }
         Ok(())
     }
@@ -250,10 +249,12 @@ fn runs(facts: &[Fact]) -> Vec<&[Fact]> {
 
 #[cfg(test)]
 mod tests {
+    use kubeml_actors::testing::contracts::samples;
+
     use super::*;
 
     fn fact(n: u64, length: usize) -> Fact {
-        Fact { task: TaskId::NONE, seq: Seq::new(1, n), at: Timestamp(n), bytes: vec![0; length] }
+        Fact { event: samples::fact(TaskId::NONE, 1, n), bytes: vec![0; length] }
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! The task's own row: one record, and the facts of the transition that made it.
 //!
 //! The row is its own outbox. Facts go from there to the facts' tables after the write that made them; if the process
-//! dies in between, they are still there, and whoever writes the next version takes them along first.
+//! dies in between, they are still there, and whoever writes the next version takes them along.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use kubeml_actors::{
     event::TaskEvent,
@@ -39,11 +39,20 @@ type Row = (i64, Vec<u8>, Option<Vec<Vec<u8>>>);
 pub(super) struct Records {
     session: Session,
     settled: Memory<Settled>,
+    seen: Memory<Arc<Seen>>,
     told: OnceLock<Tell>,
 }
 
-/// Told of facts that were taken along: whoever made them may not have lived to tell them.
-pub(super) type Tell = Box<dyn Fn(&[TaskEvent]) + Send + Sync>;
+/// Told of a record's facts as soon as they are in its row, and of those that were taken along: whoever made them may not
+/// have lived to tell them.
+pub(super) type Tell = Box<dyn Fn(&TaskRecord, &[TaskEvent]) + Send + Sync>;
+
+/// A version as it was read. Its facts may not be in the log yet.
+pub(super) struct Seen {
+    pub version: i64,
+    pub record: TaskRecord,
+    facts: Vec<Vec<u8>>,
+}
 
 /// What is known of a task's newest version: its facts are in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,7 +92,7 @@ impl Version {
 
 impl Records {
     pub fn new(session: Session) -> Self {
-        Self { session, settled: Memory::new(), told: OnceLock::new() }
+        Self { session, settled: Memory::new(), seen: Memory::new(), told: OnceLock::new() }
     }
 
     pub async fn get(&self, id: TaskId) -> Result<Option<TaskRecord>, PortError> {
@@ -94,10 +103,17 @@ impl Records {
         self.read(GET_SETTLED, id).await
     }
 
-    /// One damaged record does not hide the others; to `get` it is an error.
+    /// One damaged record does not hide the others; to `get` it is an error. Who changes a waiting task next need not read
+    /// it again.
     pub async fn readable(&self, id: TaskId) -> Result<Read, PortError> {
-        match self.get(id).await {
-            Ok(Some(record)) => Ok(Read::Record(Box::new(record))),
+        match self.look(id).await {
+            Ok(Some(seen)) => {
+                let record = seen.record.clone();
+                if record.state == TaskState::Pending && !self.is_settled(&seen) {
+                    self.seen.put(id, Arc::new(seen));
+                }
+                Ok(Read::Record(Box::new(record)))
+            }
             Ok(None) => Ok(Read::Missing),
             Err(error @ (PortError::Corrupt(_) | PortError::Rejected(_))) => {
                 tracing::error!(%error, "a task is left out of a list");
@@ -134,37 +150,62 @@ impl Records {
     }
 
     pub fn note_settled(&self, version: &Version) {
+        self.seen.forget(version.record.id);
         self.settled.put(version.record.id, Settled::of(version.number, &version.record));
     }
 
     pub fn forget(&self, id: TaskId) {
         self.settled.forget(id);
+        self.seen.forget(id);
+    }
+
+    /// That version, if it is what was read last.
+    pub fn seen(&self, id: TaskId, version: i64) -> Option<Arc<Seen>> {
+        self.seen.get(id).filter(|seen| seen.version == version)
+    }
+
+    /// Says what is in the record's row now.
+    pub fn told(&self, record: &TaskRecord, facts: &[Fact]) {
+        if let Some(tell) = self.told.get() {
+            let events: Vec<TaskEvent> = facts.iter().map(|fact| fact.event.clone()).collect();
+            tell(record, &events);
+        }
     }
 
     /// Sees to it that the facts of the newest version are in the log, and returns that version.
     pub async fn settle(&self, id: TaskId, log: &Facts) -> Result<Option<TaskRecord>, PortError> {
+        let Some(seen) = self.look(id).await? else { return Ok(None) };
+        if !self.is_settled(&seen) {
+            let facts = self.untold(&seen, log)?;
+            log.put(id, facts.clone()).await?;
+            self.told(&seen.record, &facts);
+            self.settled.put(id, Settled::of(seen.version, &seen.record));
+        }
+        Ok(Some(seen.record))
+    }
+
+    /// The facts that came with what was seen, for the log.
+    pub fn untold(&self, seen: &Seen, log: &Facts) -> Result<Vec<Fact>, PortError> {
+        let Seen { record, facts, .. } = seen;
+        // Nobody has told anything yet of a task that was never claimed, so there is nothing to ask for.
+        if record.state == TaskState::Pending && record.attempt == 0 {
+            log.begin(record.id);
+        } else {
+            log.forget(record.id);
+        }
+        let fact = |bytes: &Vec<u8>| Ok(Fact { event: codec::decode(bytes)?, bytes: bytes.clone() });
+        let facts: Result<Vec<Fact>, codec::CodecError> = facts.iter().map(fact).collect();
+        facts.map_err(|error| error.at(&self.place(record.id)))
+    }
+
+    async fn look(&self, id: TaskId) -> Result<Option<Seen>, PortError> {
         let row: Option<Row> = self.session.row(ROW, (id.0,)).await?;
         let Some((version, bytes, facts)) = row else { return Ok(None) };
-        let record = self.decoded(id, &bytes)?;
-        if self.settled.get(id).is_none_or(|settled| settled.version != version) {
-            let place = self.place(id);
-            let events: Result<Vec<TaskEvent>, _> =
-                facts.unwrap_or_default().iter().map(|bytes| codec::decode(bytes)).collect();
-            let events = events.map_err(|error| error.at(&place))?;
-            let facts: Result<Vec<Fact>, _> = events.iter().map(Fact::of).collect();
-            // Nobody has told anything yet of a task that was never claimed, so there is nothing to ask for.
-            if record.state == TaskState::Pending && record.attempt == 0 {
-                log.begin(id);
-            } else {
-                log.forget(id);
-            }
-            log.put(id, facts?).await?;
-            if let Some(tell) = self.told.get() {
-                tell(&events);
-            }
-            self.settled.put(id, Settled::of(version, &record));
-        }
-        Ok(Some(record))
+        Ok(Some(Seen { version, record: self.decoded(id, &bytes)?, facts: facts.unwrap_or_default() }))
+    }
+
+    fn is_settled(&self, seen: &Seen) -> bool {
+        self.settled.get(seen.record.id).is_some_and(|settled| settled.version == seen.version)
     }
 
     async fn read(&self, query: Query, id: TaskId) -> Result<Option<TaskRecord>, PortError> {

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! insert:   rows of the lists -> record, if the id is free -> its facts
-//! replace:  facts of the version before, unless known to be there -> record, if the version is the same -> its facts, advice
+//! replace:  record, if the version is the same, with the facts of the one before, unless they are known to be in the log
+//!           -> its facts, advice
 //! ```
 //! Whatever is left out by a crash is found later: lists by who reads them, facts by who writes the next version.
 
@@ -130,7 +131,8 @@ impl Inner {
         }
         self.facts.begin(record.id);
         self.counts.moved(None, queued(record));
-        self.tell(&version, facts).await;
+        self.records.told(record, &facts);
+        self.log(&version, facts).await;
         Ok(Inserted::Fresh)
     }
 
@@ -156,30 +158,36 @@ impl Inner {
         let id = next.record.id;
         let before = next.number.saturating_sub(1);
         let known = self.records.settled(id).filter(|known| known.version == before);
-        let was_queued = match known {
-            Some(known) => known.queued,
-            None => {
-                let current = self.records.settle(id, &self.facts).await?.ok_or_else(|| no_such_task(id))?;
-                if current.version.checked_add(1) != Some(next.record.version) {
-                    return Ok(Cas::Conflict(Box::new(current)));
-                }
-                queued(&current)
+        let (was_queued, untold) = if let Some(known) = known {
+            (known.queued, Vec::new())
+        } else if let Some(seen) = self.records.seen(id, before) {
+            (queued(&seen.record), self.records.untold(&seen, &self.facts)?)
+        } else {
+            let current = self.records.settle(id, &self.facts).await?.ok_or_else(|| no_such_task(id))?;
+            if current.version.checked_add(1) != Some(next.record.version) {
+                return Ok(Cas::Conflict(Box::new(current)));
             }
+            (queued(&current), Vec::new())
         };
         let facts = self.facts.fresh(id, facts).await?;
-        let replaced = self.records.replace(before, &next, &facts).await;
+        // All of them are in the new row, so that none is lost whatever becomes of this process.
+        let all = [untold.as_slice(), facts.as_slice()].concat();
+        let replacing = self.records.replace(before, &next, &all);
+        let (taken_along, replaced) = tokio::join!(self.facts.put(id, untold), replacing);
         if !replaced.inspect_err(|_| self.records.forget(id))? {
             self.records.forget(id);
             let current = self.records.get(id).await?.ok_or_else(|| no_such_task(id))?;
             return Ok(Cas::Conflict(Box::new(current)));
         }
         self.counts.moved(was_queued, queued(&next.record));
-        tokio::join!(self.tell(&next, facts), self.advise(was_queued, &next.record));
+        self.records.told(&next.record, &all);
+        let unlogged = if taken_along.is_ok() { facts } else { all };
+        tokio::join!(self.log(&next, unlogged), self.advise(was_queued, &next.record));
         Ok(Cas::Applied)
     }
 
     /// The version has been written, and its facts with it; from now on they can be read as well.
-    async fn tell(&self, version: &Version, facts: Vec<Fact>) {
+    async fn log(&self, version: &Version, facts: Vec<Fact>) {
         let id = version.record.id;
         match self.facts.put(id, facts).await {
             Ok(()) => self.records.note_settled(version),

@@ -63,6 +63,8 @@ impl KafkaConfig {
         common
             .set("bootstrap.servers", self.brokers.join(","))
             .set("client.id", "kubeml")
+            // Messages are small, and somebody waits for each.
+            .set("socket.nagle.disable", "true")
             // An outage ends when it ends, not up to ten seconds later.
             .set("reconnect.backoff.ms", "50")
             .set("reconnect.backoff.max.ms", "1000")
