@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context, ensure};
 use clap::{Subcommand, ValueEnum};
-use xtask::services::{Plan, Ports, Services};
+use xtask::services::{CommitLog, Plan, Ports, Services};
 
 use self::{document::Conditions, site::MAIN, table::Table};
 use crate::{
@@ -94,7 +94,7 @@ fn fresh_services(directory: &Path) -> anyhow::Result<Services> {
     if Services::recorded(directory)?.is_some() {
         Services::open(directory)?.down(false, &progress)?;
     }
-    let plan = Plan::single(Ports::for_tests()).on_free_test_ports()?;
+    let plan = Plan { commit_log: CommitLog::Periodic, ..Plan::single(Ports::for_tests()) }.on_free_test_ports()?;
     Services::up(directory, &plan, &progress)
 }
 

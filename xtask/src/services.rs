@@ -16,7 +16,7 @@ use std::{
 use anyhow::{Context, bail, ensure};
 
 pub use self::{
-    plan::{Kind, Plan, Ports, RedisPlan, is_free},
+    plan::{CommitLog, Kind, Plan, Ports, RedisPlan, is_free},
     server::{Server, Status},
 };
 

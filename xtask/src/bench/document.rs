@@ -38,7 +38,12 @@ impl Conditions {
             ("machine", format!("{}, {cores} cores, {}, {kernel}", processor(), memory())),
             ("load before", load()),
             ("program", format!("{}, {build}", said(&binary.to_string_lossy(), &["--version"]))),
-            ("servers", format!("Kafka {kafka}, Cassandra {cassandra}, Redis {redis}; one of each, on this machine")),
+            (
+                "servers",
+                format!(
+                    "Kafka {kafka}, Cassandra {cassandra}, Redis {redis}; one of each, on this machine; Cassandra's commit log periodic"
+                ),
+            ),
         ]))
     }
 

@@ -9,6 +9,7 @@ use super::{
 };
 use crate::chores::cluster::Cluster;
 
+const WARM_UP: usize = 100;
 const RUNS: usize = 3;
 const TASK_LIMIT: Duration = Duration::from_secs(300);
 const GOAL_MEDIAN: Duration = Duration::from_millis(5);
@@ -18,7 +19,7 @@ const TASK: &str = r#"{"model":"mlp","dataset":"mnist-10k","hyperparameters":{"e
 pub fn measure(cluster: &Cluster<'_>, table: &mut Table) -> anyhow::Result<()> {
     let (mut all, mut progress) = (Samples::default(), Samples::default());
     with_nodes(cluster, MAIN.environment(), 1, |site| {
-        site.warm_up()?;
+        site.warm_up(WARM_UP)?;
         let facts = site.listen()?;
         for _ in 0..RUNS {
             let task = site.submit(TASK)?;

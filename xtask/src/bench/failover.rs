@@ -33,7 +33,7 @@ struct Task {
 pub fn measure(cluster: &Cluster<'_>, table: &mut Table) -> anyhow::Result<()> {
     let (mut noticed, mut training) = (Samples::default(), Samples::default());
     with_nodes(cluster, MAIN.environment(), 2, |site| {
-        site.warm_up()?;
+        site.warm_up(2)?;
         for _ in 0..DEATHS {
             die_once(site, &mut noticed, &mut training)?;
         }

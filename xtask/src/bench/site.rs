@@ -123,9 +123,9 @@ impl Site<'_> {
     }
 
     /// Has every worker train a little on the built-in digits, so that they have them in memory, and the servers and
-    /// programs have done everything once.
-    pub fn warm_up(&self) -> anyhow::Result<()> {
-        for _ in 0..2 {
+    /// programs have done everything once; after some dozen `rounds`, the servers' virtual machines have compiled it too.
+    pub fn warm_up(&self, rounds: usize) -> anyhow::Result<()> {
+        for _ in 0..rounds {
             let facts = self.listen()?;
             let tasks: Vec<_> = self.nodes[1..].iter().map(|_| self.submit(TINY)).collect::<Result<_, _>>()?;
             let mut left: Vec<_> = tasks.iter().map(|task| task.id.as_str()).collect();

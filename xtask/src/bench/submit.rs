@@ -9,7 +9,8 @@ use super::{
 };
 use crate::chores::cluster::Cluster;
 
-const SUBMISSIONS: usize = 50;
+const WARM_UP: usize = 100;
+const SUBMISSIONS: usize = 100;
 const TASK_LIMIT: Duration = Duration::from_secs(60);
 const GOAL: Duration = Duration::from_millis(25);
 
@@ -23,7 +24,7 @@ struct Times {
 
 pub fn measure(cluster: &Cluster<'_>, table: &mut Table) -> anyhow::Result<()> {
     let times = with_nodes(cluster, MAIN.environment(), 1, |site| {
-        site.warm_up()?;
+        site.warm_up(WARM_UP)?;
         let mut times = Times::default();
         for _ in 0..SUBMISSIONS {
             submit_one(site, &mut times)?;

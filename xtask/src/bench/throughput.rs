@@ -28,7 +28,7 @@ pub fn measure(cluster: &Cluster<'_>, table: &mut Table) -> anyhow::Result<()> {
     let mut environment = MAIN.environment();
     environment.push(("KUBEML__TRAINER__ENGINE", "stub".to_owned()));
     with_nodes(cluster, environment, WORKERS, |site| {
-        site.warm_up()?;
+        site.warm_up(2)?;
         let (conflicts, claims) = (site.count(CONFLICTS)?, site.count(CLAIMS)?);
         let (facts, before) = (site.listen()?, site.cost());
         let started = Instant::now();

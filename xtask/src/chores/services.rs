@@ -123,7 +123,7 @@ impl Up {
             kafka: self.kafka.unwrap_or(plan.kafka),
             cassandra: self.cassandra.unwrap_or(plan.cassandra),
             redis: self.redis.map_or(plan.redis, RedisArg::plan),
-            ports: plan.ports,
+            ..plan
         }
     }
 }

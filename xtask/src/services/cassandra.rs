@@ -12,11 +12,9 @@ use anyhow::Context;
 
 use super::{
     jars,
-    plan::{Kind, Plan},
+    plan::{CommitLog, Kind, Plan},
 };
 
-/// Its commit log is synchronous: with a periodic one, a node that is killed forgets the last tenth of a second of what it
-/// has acknowledged, and where there is no other node, nobody remembers.
 pub fn yaml(plan: &Plan, number: u16, dir: &Path) -> String {
     let address = plan.address(Kind::Cassandra, number);
     let (host, native_port, storage_port) = (address.ip(), address.port(), address.port() + 1);
@@ -27,6 +25,10 @@ pub fn yaml(plan: &Plan, number: u16, dir: &Path) -> String {
     let tokens = if plan.cassandra == 1 { 1 } else { 8 };
     let data = dir.join("data");
     let data = data.display();
+    let commit_log = match plan.commit_log {
+        CommitLog::Batch => "commitlog_sync: batch",
+        CommitLog::Periodic => "commitlog_sync: periodic\ncommitlog_sync_period: 10000ms",
+    };
     format!(
         "cluster_name: kubeml\n\
          num_tokens: {tokens}\n\
@@ -40,7 +42,7 @@ pub fn yaml(plan: &Plan, number: u16, dir: &Path) -> String {
          storage_port: {storage_port}\n\
          native_transport_port: {native_port}\n\
          start_native_transport: true\n\
-         commitlog_sync: batch\n\
+         {commit_log}\n\
          commitlog_segment_size: 32MiB\n\
          auto_snapshot: false\n\
          data_file_directories: [\"{data}/data\"]\n\

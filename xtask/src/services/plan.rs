@@ -19,6 +19,19 @@ pub struct Plan {
     pub cassandra: u16,
     pub redis: RedisPlan,
     pub ports: Ports,
+    #[serde(default)]
+    pub commit_log: CommitLog,
+}
+
+/// When Cassandra's commit log goes to the disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CommitLog {
+    /// Before an answer: what was acknowledged survives the death of a node that is alone.
+    #[default]
+    Batch,
+    /// Every ten seconds, as Cassandra itself has it: other nodes remember what one that dies forgets.
+    Periodic,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,12 +85,12 @@ impl Ports {
 impl Plan {
     /// One of each.
     pub const fn single(ports: Ports) -> Self {
-        Self { kafka: 1, cassandra: 1, redis: RedisPlan::Single, ports }
+        Self { kafka: 1, cassandra: 1, redis: RedisPlan::Single, ports, commit_log: CommitLog::Batch }
     }
 
     /// As many as it takes to lose one of each and go on.
     pub const fn highly_available(ports: Ports) -> Self {
-        Self { kafka: 3, cassandra: 3, redis: RedisPlan::Cluster, ports }
+        Self { kafka: 3, cassandra: 3, redis: RedisPlan::Cluster, ports, commit_log: CommitLog::Batch }
     }
 
     /// The same servers on the first test ports that nobody listens on, so that two checkouts may test at once.

@@ -35,7 +35,7 @@ fn of_three_each_is_named() {
 
 #[test]
 fn what_is_not_there_is_not_configured() {
-    let plan = Plan { kafka: 0, cassandra: 0, redis: RedisPlan::Single, ports: Ports::for_tests() };
+    let plan = Plan { kafka: 0, cassandra: 0, ..Plan::single(Ports::for_tests()) };
     let names: Vec<_> = at(plan).environment().into_iter().map(|(name, _)| name).collect();
     assert_eq!(names, ["KUBEML__CACHE__KIND", "KUBEML__CACHE__REDIS__URLS"]);
 }
