@@ -6,6 +6,8 @@ mod contracts;
 mod damage;
 #[path = "cassandra/keyspace.rs"]
 mod keyspace;
+#[path = "cassandra/lost_replies.rs"]
+mod lost_replies;
 #[path = "cassandra/outbox.rs"]
 mod outbox;
 #[path = "cassandra/queue.rs"]

@@ -3,7 +3,7 @@
 use std::{
     fs::File,
     net::TcpListener,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::Duration,
 };
@@ -31,11 +31,18 @@ pub fn services() -> Services {
     Services::open(Path::new(&directory)).expect("the suite's servers are there")
 }
 
+/// What the tests are about.
+pub fn this_binary() -> PathBuf {
+    env!("CARGO_BIN_EXE_kubeml").into()
+}
+
 pub struct Cluster {
     name: String,
     pub services: Services,
     pub apis: Vec<Node>,
     pub workers: Vec<Node>,
+    /// What nodes are started from now on.
+    pub binary: PathBuf,
     environment: Vec<(String, String)>,
     directory: TempDir,
     client: reqwest::Client,
@@ -61,6 +68,11 @@ impl Cluster {
     }
 
     pub async fn start_with(apis: usize, workers: usize, settings: &[(&str, &str)]) -> Self {
+        Self::start_as(this_binary(), apis, workers, settings).await
+    }
+
+    /// Like `start_with`, of nodes that run another version.
+    pub async fn start_as(binary: PathBuf, apis: usize, workers: usize, settings: &[(&str, &str)]) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let services = services();
         let name = format!("t{}", &Uuid::new_v4().simple().to_string()[..12]);
@@ -77,7 +89,7 @@ impl Cluster {
         settings.iter().for_each(|(key, value)| set(key, value));
         let (client, apis_wanted) = (reqwest::Client::new(), apis);
         let (apis, nodes) = (Vec::new(), Vec::new());
-        let mut cluster = Self { name, services, apis, workers: nodes, environment, directory, client };
+        let mut cluster = Self { name, services, apis, workers: nodes, binary, environment, directory, client };
         cluster.init();
         for number in 1..=apis_wanted {
             cluster.apis.push(cluster.node(&format!("api-{number}"), "api"));
@@ -98,7 +110,7 @@ impl Cluster {
 
     /// The binary, with the cluster's settings and none of this machine's.
     fn kubeml(&self, id: &str) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_kubeml"));
+        let mut command = Command::new(&self.binary);
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("KUBEML__")) {
             command.env_remove(name);
         }

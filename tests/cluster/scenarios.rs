@@ -6,6 +6,7 @@
 mod faults;
 mod killed;
 mod outages;
+mod rolling;
 mod seed;
 
 use kubeml::wire::TaskView;

@@ -17,7 +17,7 @@ use tokio::sync::{OnceCell, watch};
 use super::keyspace::{Keyspace, Node};
 
 /// The part of a log that is the database's: no positions.
-struct Stored(CassandraEvents);
+pub struct Stored(pub CassandraEvents);
 
 #[async_trait]
 impl EventLog for Stored {

@@ -76,17 +76,7 @@ impl Keyspace {
     }
 
     pub fn node(&self) -> Node {
-        let session = Session::open(self.config.clone());
-        let permits = ChunkPermits::new(&self.config);
-        let events = CassandraEvents::new(session.clone());
-        Node {
-            tasks: Arc::new(CassandraTasks::new(session.clone(), &events)),
-            datasets: Arc::new(CassandraDatasets::new(session.clone(), permits.clone())),
-            artifacts: Arc::new(CassandraArtifacts::new(session.clone(), permits)),
-            nodes: Arc::new(CassandraNodes::new(session.clone())),
-            events,
-            session,
-        }
+        Node::over(self.config.clone())
     }
 
     /// Runs a statement; `$` stands for the keyspace.
@@ -107,6 +97,22 @@ impl Keyspace {
             if table != "schema_version" && self.rows_in(&table).await > 0 {
                 self.run(&format!("TRUNCATE $.{table}"), ()).await;
             }
+        }
+    }
+}
+
+impl Node {
+    pub fn over(config: CassandraConfig) -> Self {
+        let session = Session::open(config.clone());
+        let permits = ChunkPermits::new(&config);
+        let events = CassandraEvents::new(session.clone());
+        Self {
+            tasks: Arc::new(CassandraTasks::new(session.clone(), &events)),
+            datasets: Arc::new(CassandraDatasets::new(session.clone(), permits.clone())),
+            artifacts: Arc::new(CassandraArtifacts::new(session.clone(), permits)),
+            nodes: Arc::new(CassandraNodes::new(session.clone())),
+            events,
+            session,
         }
     }
 }
