@@ -108,8 +108,8 @@ impl Relay {
 
     async fn read(&self, myself: ActorRef<Mail<Msg>>, state: &mut State) {
         let head = self.context.ports.events.head().borrow().clone();
-        if state.read.is_unknown() {
-            // The log did not answer when the node started: it begins with what it has now.
+        if state.read.is_unknown() || state.read.lies_beyond(&head) {
+            // The log did not answer when the node started, or is another one now: it begins with what it has.
             self.live.skip_to(&head, &[]);
             state.read = head.clone();
         }
@@ -142,13 +142,13 @@ impl Relay {
         self.context.metrics.log_ring_entries.set(kept as i64);
     }
 
-    /// Sends one `ReadDue` as soon as the log has more than `read`.
+    /// Sends one `ReadDue` as soon as the log has more than `read`, or less.
     fn wake_after(&self, myself: ActorRef<Mail<Msg>>, read: Position, pause: Duration) -> AbortOnDrop {
         let mut head = self.context.ports.events.head();
         AbortOnDrop(tokio::spawn(async move {
             sleep(pause).await;
             // An error means that the log is gone, and with it whatever there was to wake for.
-            if head.wait_for(|head| !read.covers(head)).await.is_ok() {
+            if head.wait_for(|head| !read.covers(head) || read.lies_beyond(head)).await.is_ok() {
                 let _ = myself.send_message(Mail::own(Msg::ReadDue));
             }
         }))

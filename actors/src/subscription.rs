@@ -14,7 +14,7 @@ use tokio::{
 use crate::{
     event::{Seq, TaskEvent},
     live::Live,
-    ports::{EventLog, LogEntry, PortError, Position},
+    ports::{EventLog, LogEntry, LogPage, PortError, Position},
     task::TaskId,
 };
 
@@ -31,7 +31,7 @@ const DEAF_PAUSE: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug, PartialEq)]
 pub enum Delivery {
     Entries(Vec<LogEntry>),
-    /// History before these entries has been trimmed.
+    /// Something before these entries has been trimmed, or was lost with the log's end.
     Gap(Vec<LogEntry>),
 }
 
@@ -66,10 +66,23 @@ impl Drop for Source {
 }
 
 impl Source {
-    /// Returns when there is more than `seen`: at once when the ring has it, a little later when only the store has.
+    /// What [`Live::after`] has.
+    fn in_memory(
+        &self,
+        position: &Position,
+        limit: usize,
+        wanted: impl Fn(&TaskEvent) -> bool,
+    ) -> Option<(Vec<LogEntry>, Position)> {
+        let found = self.live.after(position, limit, wanted)?;
+        // Asked last: of a log that was replaced the ring has nothing before the head has fallen.
+        (!position.lies_beyond(&self.head.borrow())).then_some(found)
+    }
+
+    /// Returns when there is more than `seen`: at once when the ring has it, a little later when only the store has. Or
+    /// when the log has lost some of it.
     async fn grown(&mut self, seen: &Position) {
         // The log lives as long as the node: its channels do not close under a subscription.
-        let grown = self.head.wait_for(|head| !seen.covers(head));
+        let grown = self.head.wait_for(|head| !seen.covers(head) || seen.lies_beyond(head));
         tokio::select! {
             _ = grown => {}
             () = unheard(&*self.events) => return,
@@ -103,6 +116,11 @@ impl AllEvents {
         Self { source, cursor }
     }
 
+    /// Everything up to here was delivered, or is behind a gap.
+    pub fn position(&self) -> &Position {
+        &self.cursor
+    }
+
     /// Waits for the next entries. Cancelling the future loses nothing.
     pub async fn next(&mut self) -> Result<Delivery, PortError> {
         loop {
@@ -112,22 +130,36 @@ impl AllEvents {
                 // What has happened until now was not heard.
                 return Ok(Delivery::Gap(Vec::new()));
             }
-            let delivery = match self.source.live.after(&self.cursor, PAGE, |_| true) {
-                Some((entries, _)) if !entries.is_empty() => Delivery::Entries(entries),
-                _ => {
-                    let page = self.source.events.read_all(&self.cursor, PAGE).await?;
-                    if page.gap { Delivery::Gap(page.entries) } else { Delivery::Entries(page.entries) }
-                }
-            };
-            let (Delivery::Entries(entries) | Delivery::Gap(entries)) = &delivery;
-            match entries.last() {
-                Some(last) => {
-                    self.cursor = last.position.clone();
-                    return Ok(delivery);
-                }
-                None => self.source.grown(&self.cursor).await,
+            let page = self.page().await?;
+            if let Some(last) = page.entries.last() {
+                self.cursor = last.position.clone();
+            }
+            match page {
+                LogPage { entries, gap: true } => return Ok(Delivery::Gap(entries)),
+                LogPage { entries, .. } if !entries.is_empty() => return Ok(Delivery::Entries(entries)),
+                _ => self.source.grown(&self.cursor).await,
             }
         }
+    }
+
+    /// What follows the cursor, from memory or the log. With a gap and no entries the cursor is behind the gap.
+    async fn page(&mut self) -> Result<LogPage, PortError> {
+        if let Some((entries, _)) = self.source.in_memory(&self.cursor, PAGE, |_| true)
+            && !entries.is_empty()
+        {
+            return Ok(LogPage { entries, gap: false });
+        }
+        let head = self.source.head.borrow().clone();
+        if self.cursor.lies_beyond(&head) {
+            self.cursor = self.cursor.up_to(&head);
+            return Ok(LogPage { entries: Vec::new(), gap: true });
+        }
+        let page = self.source.events.read_all(&self.cursor, PAGE).await?;
+        if page.gap && page.entries.is_empty() {
+            // Nothing up to there is left.
+            self.cursor = head;
+        }
+        Ok(page)
     }
 }
 
@@ -168,7 +200,7 @@ impl TaskEvents {
     async fn look(&mut self) -> Result<Vec<TaskEvent>, PortError> {
         if let Some(checked) = &self.checked
             && self.source.events.is_live()
-            && let Some((entries, reached)) = self.source.live.after(checked, usize::MAX, |event| self.is_next(event))
+            && let Some((entries, reached)) = self.source.in_memory(checked, usize::MAX, |event| self.is_next(event))
             && reached != *checked
             && self.has_no_hole(&entries)
         {

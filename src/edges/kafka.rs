@@ -72,7 +72,7 @@ impl Kafka {
         Ok(Arc::new(Self { config, metrics, producer, checked: Mutex::new(None) }))
     }
 
-    /// Whether a broker answers.
+    /// Whether brokers answer, and have our topics.
     pub async fn check(&self) -> Result<(), PortError> {
         let mut checked = self.checked.lock().await;
         if let Some((at, result)) = &*checked
@@ -80,14 +80,19 @@ impl Kafka {
         {
             return result.clone();
         }
-        let (client, topic) = (self.producer.client(), self.topic(Topic::Task));
-        let asked = spawn_blocking(move || client.client().fetch_metadata(Some(&topic), CHECK_TIMEOUT).map(drop)).await;
-        let result = match asked {
-            Ok(answer) => answer.map_err(|error| unavailable(&error)),
-            Err(error) => Err(PortError::Unavailable(format!("kafka: {error}"))),
-        };
+        let result = self.has(&Topic::ALL).await;
         *checked = Some((Instant::now(), result.clone()));
         result
+    }
+
+    /// Whether brokers answer, and have these topics.
+    async fn has(&self, topics: &'static [Topic]) -> Result<(), PortError> {
+        let (client, names) = (self.producer.client(), topics.iter().map(|topic| self.topic(*topic)));
+        let names: Vec<String> = names.collect();
+        let asked = spawn_blocking(move || {
+            names.iter().try_for_each(|name| topics::partitions(client.client(), name, CHECK_TIMEOUT).map(drop))
+        });
+        asked.await.unwrap_or_else(|error| Err(PortError::Unavailable(format!("kafka: {error}"))))
     }
 
     /// Returns when everything that was sent has arrived, or after `deadline`.

@@ -95,23 +95,17 @@ pub async fn subscribe(call: &Call, after: Option<Position>) -> Result<(AllEvent
     let mut newest = call.api.context.ports.events.head();
     if let Some(after) = &after {
         // Another node, or the one before this, may have been a little ahead.
-        let _ = timeout(CATCH_UP, newest.wait_for(|head| !head.is_unknown() && !is_beyond(after, head))).await;
+        let _ = timeout(CATCH_UP, newest.wait_for(|head| !head.is_unknown() && !after.lies_beyond(head))).await;
     }
     let head = newest.borrow().clone();
     match after {
-        Some(after) if !head.is_unknown() && is_beyond(&after, &head) => {
+        Some(after) if after.lies_beyond(&head) => {
             let start = Position(vec![0; head.0.len().max(1)]);
             let reason = "the log is another one than the id is from; here is everything it has";
             Ok((relay.all(Some(start)).await?, vec![gap(reason)]))
         }
         after => Ok((relay.all(after).await?, Vec::new())),
     }
-}
-
-/// The log has not got so far: it was another one.
-fn is_beyond(after: &Position, head: &Position) -> bool {
-    let newest = |partition: usize| head.0.get(partition).copied().unwrap_or(0);
-    after.0.iter().enumerate().any(|(partition, counter)| *counter > newest(partition))
 }
 
 fn last_event_id<T: std::str::FromStr>(call: &Call, expected: &str) -> Result<Option<T>, Problem> {
@@ -146,6 +140,10 @@ impl Feed for Everything {
     async fn next(&mut self) -> Result<Option<Vec<sse::Event>>, PortError> {
         let (trimmed, entries) = match self.events.next().await? {
             Delivery::Entries(entries) => (None, entries),
+            // With its id nobody who connects again asks for what is gone.
+            Delivery::Gap(entries) if entries.is_empty() => {
+                (Some(gap("events have been lost").id(self.events.position().to_string())), entries)
+            }
             Delivery::Gap(entries) => (Some(gap("events before these have been deleted")), entries),
         };
         let told = entries.iter().map(|entry| event(entry.position.to_string(), &entry.event));

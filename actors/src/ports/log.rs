@@ -47,6 +47,16 @@ impl Position {
         (0u32..).zip(&other.0).all(|(partition, other)| self.counter(partition) >= *other)
     }
 
+    /// Whether it is of another log than the one that ends at `head`: this one has not got so far.
+    pub fn lies_beyond(&self, head: &Self) -> bool {
+        !head.is_unknown() && !head.covers(self)
+    }
+
+    /// The part of it that lies before `head` as well.
+    pub fn up_to(&self, head: &Self) -> Self {
+        Self((0u32..).zip(&head.0).map(|(partition, end)| self.counter(partition).min(*end)).collect())
+    }
+
     pub fn includes(&self, place: Place) -> bool {
         self.counter(place.partition) >= place.counter
     }
@@ -122,7 +132,8 @@ pub trait EventLog: Send + Sync {
 
     async fn read_all(&self, after: &Position, limit: usize) -> Result<LogPage, PortError>;
 
-    /// The newest durable position; changes wake.
+    /// The newest durable position; changes wake. It falls when the log was replaced or has lost its end: whoever has
+    /// read further missed something, and goes on from here.
     fn head(&self) -> watch::Receiver<Position>;
 
     /// Whether `head` hears of every fact soon. While it does not, only asking the store tells.

@@ -22,8 +22,8 @@ type Brokers = MockCluster<'static, DefaultProducerContext>;
 
 fn brokers() -> (Brokers, Arc<Kafka>) {
     let brokers = MockCluster::new(1).expect("it starts");
-    for (topic, partitions) in [("task", 3), ("training_log", 2), ("task_dead_letter", 1)] {
-        brokers.create_topic(topic, partitions, 1).expect("it is new");
+    for topic in Topic::ALL {
+        brokers.create_topic(topic.name(), 2, 1).expect("it is new");
     }
     let config = KafkaConfig {
         brokers: brokers.bootstrap_servers().split(',').map(str::to_owned).collect(),

@@ -5,12 +5,12 @@ use std::{sync::Arc, time::Duration};
 use kubeml_actors::ports::PortError;
 use rdkafka::{
     admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
-    client::DefaultClientContext,
+    client::{Client, DefaultClientContext},
     error::RDKafkaErrorCode,
 };
 use tokio::task::spawn_blocking;
 
-use super::{config::KafkaConfig, producer::unavailable};
+use super::{client::Context, config::KafkaConfig, producer::unavailable};
 
 const TIMEOUT: Duration = Duration::from_secs(15);
 const REPLICATION_MAX: i32 = 3;
@@ -26,7 +26,7 @@ pub enum Topic {
 }
 
 impl Topic {
-    const ALL: [Self; 5] = [Self::Task, Self::TrainingLog, Self::LoadData, Self::DeadLetters, Self::Test];
+    pub const ALL: [Self; 5] = [Self::Task, Self::TrainingLog, Self::LoadData, Self::DeadLetters, Self::Test];
 
     /// Without prefix.
     pub fn name(self) -> &'static str {
@@ -46,6 +46,16 @@ impl Topic {
             Self::DeadLetters | Self::Test => 1,
         }
     }
+}
+
+/// How many partitions a topic has. Blocks.
+pub fn partitions(client: &Client<Context>, topic: &str, deadline: Duration) -> Result<usize, PortError> {
+    let metadata = client.fetch_metadata(Some(topic), deadline).map_err(|error| unavailable(&error))?;
+    let found = metadata.topics().iter().find(|found| found.name() == topic && found.error().is_none());
+    found
+        .map(|found| found.partitions().len())
+        .filter(|partitions| *partitions > 0)
+        .ok_or_else(|| PortError::Unavailable(format!("kafka has no topic {topic}; `kubeml admin init` creates it")))
 }
 
 /// Creates the topics that are not there. Returns what was done, a line each.

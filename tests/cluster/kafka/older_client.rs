@@ -12,7 +12,7 @@ use tokio::task::spawn_blocking;
 
 const SOON: Duration = Duration::from_secs(60);
 
-fn settings(config: &KafkaConfig) -> ClientConfig {
+pub fn settings(config: &KafkaConfig) -> ClientConfig {
     let mut settings = ClientConfig::new();
     settings.set("bootstrap.servers", config.brokers.join(",")).set("group.id", "older-client");
     settings

@@ -10,6 +10,7 @@ use super::{
         Kafka,
         client::{Context, is_fatal},
         producer::unavailable,
+        topics,
     },
     heard::Heard,
     message::fact,
@@ -25,27 +26,16 @@ const BEFORE: u64 = 1_000;
 pub struct Partitions(Vec<(u64, u64)>);
 
 impl Partitions {
-    pub fn number(client: &Client<Context>, topic: &str) -> Result<usize, PortError> {
-        let metadata = client.fetch_metadata(Some(topic), ASK_TIMEOUT).map_err(|error| unavailable(&error))?;
-        let found = metadata.topics().iter().find(|found| found.name() == topic && found.error().is_none());
-        found.map(|found| found.partitions().len()).filter(|partitions| *partitions > 0).ok_or_else(|| {
-            PortError::Unavailable(format!("kafka has no topic {topic}; `kubeml admin init` creates it"))
-        })
-    }
-
-    pub fn ask<C: Consumer<Context>>(consumer: &C, topic: &str) -> Result<Self, PortError> {
+    /// Blocks.
+    pub fn ask(client: &Client<Context>, topic: &str) -> Result<Self, PortError> {
         let mut partitions = Vec::new();
-        for partition in 0..Self::number(consumer.client(), topic)? {
+        for partition in 0..topics::partitions(client, topic, ASK_TIMEOUT)? {
             let partition = i32::try_from(partition).unwrap_or(i32::MAX);
-            let watermarks = consumer.client().fetch_watermarks(topic, partition, ASK_TIMEOUT);
+            let watermarks = client.fetch_watermarks(topic, partition, ASK_TIMEOUT);
             let (low, high) = watermarks.map_err(|error| unavailable(&error))?;
             partitions.push((u64::try_from(low).unwrap_or(0), u64::try_from(high).unwrap_or(0)));
         }
         Ok(Self(partitions))
-    }
-
-    pub fn count(&self) -> usize {
-        self.0.len()
     }
 
     pub fn end(&self) -> Position {
@@ -83,7 +73,7 @@ impl Partitions {
 pub fn read(kafka: &Kafka, topic: &str, after: &Position, head: &Position, limit: usize) -> Result<LogPage, PortError> {
     let context = Context { client: "history", metrics: kafka.metrics.clone(), revoked: None };
     let consumer = kafka.polled(&kafka.reader()?, context)?;
-    let partitions = Partitions::ask(&*consumer, topic)?;
+    let partitions = Partitions::ask(consumer.client(), topic)?;
     let before = Position(after.0.iter().map(|counter| counter.saturating_sub(BEFORE)).collect());
     let mut read = partitions.bounded(&before);
     let end = partitions.bounded(head);

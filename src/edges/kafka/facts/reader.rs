@@ -13,9 +13,13 @@ use kubeml_actors::{
     event::TaskEvent,
     ports::{LogPage, Place, PortError, Position},
 };
-use rdkafka::{Message, consumer::StreamConsumer, producer::Producer as _};
+use rdkafka::{
+    Message,
+    consumer::{Consumer as _, StreamConsumer},
+    producer::Producer as _,
+};
 use tokio::{
-    sync::{Semaphore, watch},
+    sync::{Notify, Semaphore, watch},
     task::spawn_blocking,
     time::{MissedTickBehavior, interval, sleep},
 };
@@ -33,8 +37,6 @@ use super::{
 
 const PULSE: Duration = Duration::from_secs(1);
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
-/// New partitions are noticed after this long.
-const PARTITIONS_CHECK: Duration = Duration::from_secs(30);
 /// Readers of history side by side: each has a client of its own.
 const HISTORIANS_MAX: usize = 4;
 
@@ -50,6 +52,10 @@ struct Live {
     topic: String,
     /// `None` until the first connection.
     tail: Mutex<Option<Tail>>,
+    /// Up to here everything was read, heard of or not.
+    read: Mutex<Option<Position>>,
+    /// The topic is not as the listener knows it.
+    has_changed: Notify,
     head: watch::Sender<Position>,
     is_reachable: AtomicBool,
     has_caught_up: AtomicBool,
@@ -62,6 +68,8 @@ impl Reader {
             kafka,
             topic,
             tail: Mutex::new(None),
+            read: Mutex::new(None),
+            has_changed: Notify::new(),
             head: watch::channel(Position::default()).0,
             is_reachable: AtomicBool::new(false),
             has_caught_up: AtomicBool::new(false),
@@ -97,32 +105,41 @@ impl Reader {
     }
 }
 
-/// Says when Kafka goes and comes.
+/// Says when Kafka goes and comes, and when the topic has more partitions or less in them.
 async fn pulse(live: Arc<Live>) {
     let mut due = interval(PULSE);
     due.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         due.tick().await;
-        let answer = live.kafka.check().await;
+        // Taken first: what is read meanwhile may lie beyond the answer.
+        let read = live.read().clone().unwrap_or_default();
+        let answer = live.end().await;
         let was = live.is_reachable.swap(answer.is_ok(), Ordering::Relaxed);
         match answer {
-            Ok(()) if !was => tracing::info!("kafka answers"),
+            Ok(end) => {
+                if !was {
+                    tracing::info!("kafka answers");
+                }
+                if read.lies_beyond(&end) || (!read.is_unknown() && read.0.len() < end.0.len()) {
+                    live.has_changed.notify_one();
+                }
+            }
             Err(error) if was => {
                 tracing::warn!(%error, "kafka is away: facts are read from the store until it answers");
             }
-            _ => {}
+            Err(_) => {}
         }
     }
 }
 
 async fn listen(live: Arc<Live>) {
-    let mut listener = Listener { live: live.clone(), heard: Heard::new(), read: None, target: Position::default() };
+    let mut listener = Listener { live: live.clone(), heard: Heard::new(), target: Position::default() };
     let mut was_told = false;
     loop {
         match listener.open().await {
-            Ok((consumer, partitions)) => {
+            Ok(consumer) => {
                 was_told = false;
-                listener.follow(&consumer, partitions).await;
+                listener.follow(&consumer).await;
             }
             Err(error) if !was_told => {
                 tracing::warn!(%error, topic = live.topic, "cannot listen to facts yet");
@@ -137,8 +154,6 @@ async fn listen(live: Arc<Live>) {
 struct Listener {
     live: Arc<Live>,
     heard: Heard,
-    /// Up to here everything was read, heard of or not.
-    read: Option<Position>,
     /// What was there already when it began.
     target: Position,
 }
@@ -146,70 +161,84 @@ struct Listener {
 type Stream = Detached<StreamConsumer<Context>>;
 
 impl Listener {
-    /// A consumer that goes on where the last one stopped, or begins a little before the end; and how many partitions
-    /// there are.
-    async fn open(&mut self) -> Result<(Stream, usize), PortError> {
-        let (kafka, topic, read) = (self.live.kafka.clone(), self.live.topic.clone(), self.read.clone());
-        let opened = spawn_blocking(move || open(&kafka, &topic, read.as_ref()));
+    /// A consumer that goes on where the last one stopped, or begins a little before the end.
+    async fn open(&mut self) -> Result<Stream, PortError> {
+        let (kafka, topic, read) = (self.live.kafka.clone(), self.live.topic.clone(), self.live.read().clone());
+        let opened = spawn_blocking(move || open(&kafka, &topic, read));
         let opened = opened.await.map_err(|error| PortError::Unavailable(format!("kafka: {error}")))?;
-        let (consumer, partitions, start) = opened?;
-        if self.read.is_none() {
-            self.target = partitions.end();
-            *self.live.tail() = Some(Tail::new(start.clone(), self.live.ring));
+        let Opened { consumer, start, end, goes_on } = opened?;
+        if !goes_on {
+            self.begin(&start, end);
         }
-        self.read = Some(start);
+        *self.live.read() = Some(start);
         self.catch_up();
-        Ok((consumer, partitions.count()))
+        Ok(consumer)
+    }
+
+    /// At first, and when the topic is not the one that was read.
+    fn begin(&mut self, start: &Position, end: Position) {
+        let before = self.live.tail().replace(Tail::new(start.clone(), self.live.ring));
+        if before.is_some() {
+            tracing::warn!(topic = self.live.topic, "the log of facts was replaced or has lost its end: a gap");
+        }
+        self.heard = Heard::new();
+        self.target = end;
+        self.live.has_caught_up.store(false, Ordering::Relaxed);
     }
 
     /// Returns when the consumer is of no use any more.
-    async fn follow(&mut self, consumer: &Stream, partitions: usize) {
-        let mut check = interval(PARTITIONS_CHECK);
-        check.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        check.reset();
+    async fn follow(&mut self, consumer: &Stream) {
         loop {
             tokio::select! {
                 message = consumer.recv() => match message {
                     Ok(message) => {
                         let (partition, offset) = (message.partition(), message.offset());
-                        self.take(partition, offset, fact(message.headers()));
+                        if !self.take(partition, offset, fact(message.headers())) {
+                            return;
+                        }
                     }
                     Err(error) if is_fatal(&error) => return,
                     Err(error) => tracing::debug!(%error, "listening to facts"),
                 },
-                _ = check.tick() => {
-                    if self.has_grown(partitions).await {
-                        return;
-                    }
-                }
+                () = self.live.has_changed.notified() => return,
             }
         }
     }
 
-    async fn has_grown(&self, partitions: usize) -> bool {
-        let (kafka, topic) = (self.live.kafka.clone(), self.live.topic.clone());
-        let now = spawn_blocking(move || Partitions::number(kafka.producer.client().client(), &topic)).await;
-        matches!(now, Ok(Ok(now)) if now > partitions)
+    /// `false` when this place has been read before: the topic begins anew.
+    fn take(&mut self, partition: i32, offset: i64, event: Option<TaskEvent>) -> bool {
+        let (Ok(partition), Ok(offset)) = (u32::try_from(partition), u64::try_from(offset)) else { return true };
+        let place = Place { partition, counter: offset + 1 };
+        {
+            let mut read = self.live.read();
+            if read.as_ref().is_some_and(|read| read.includes(place)) {
+                *read = None;
+                return false;
+            }
+            if let Some(read) = &mut *read {
+                read.advance(place);
+            }
+        }
+        self.hear(place, event);
+        true
     }
 
-    fn take(&mut self, partition: i32, offset: i64, event: Option<TaskEvent>) {
-        let (Ok(partition), Ok(offset)) = (u32::try_from(partition), u64::try_from(offset)) else { return };
-        let place = Place { partition, counter: offset + 1 };
-        if let Some(read) = &mut self.read {
-            read.advance(place);
-        }
+    fn hear(&mut self, place: Place, event: Option<TaskEvent>) {
         let topic = &self.live.topic;
         let Some(event) = event else { return self.passed(topic, "unreadable") };
         if !self.heard.is_news(&event) {
             return self.passed(topic, "old");
         }
         self.live.kafka.metrics.count("in", topic, "ok");
-        if let Some(tail) = &mut *self.live.tail() {
+        let mut tail = self.live.tail();
+        if let Some(tail) = &mut *tail {
             tail.push(place, event);
         }
         if self.live.has_caught_up.load(Ordering::Relaxed) {
+            // Before anybody reads the fact: what was read never lies beyond the head.
             self.live.head.send_modify(|head| head.advance(place));
         } else {
+            drop(tail);
             self.catch_up();
         }
     }
@@ -221,24 +250,45 @@ impl Listener {
 
     /// The head is not told while it runs through what had been there before: that is no news.
     fn catch_up(&self) {
-        let Some(read) = &self.read else { return };
+        let Some(read) = self.live.read().clone() else { return };
         if read.covers(&self.target) && !self.live.has_caught_up.swap(true, Ordering::Relaxed) {
-            self.live.head.send_replace(read.clone());
+            self.live.head.send_replace(read);
         }
     }
 }
 
-fn open(kafka: &Kafka, topic: &str, read: Option<&Position>) -> Result<(Stream, Partitions, Position), PortError> {
+struct Opened {
+    consumer: Stream,
+    start: Position,
+    end: Position,
+    /// It starts where `read` was; otherwise the topic has not got so far.
+    goes_on: bool,
+}
+
+fn open(kafka: &Kafka, topic: &str, read: Option<Position>) -> Result<Opened, PortError> {
     let context = Context { client: "facts", metrics: kafka.metrics.clone(), revoked: None };
     let consumer = kafka.stream(&kafka.reader()?, context)?;
-    let partitions = Partitions::ask(&*consumer, topic)?;
-    let start = read.map_or_else(|| partitions.shortly_before_the_end(), |read| partitions.bounded(read));
+    let partitions = Partitions::ask(consumer.client(), topic)?;
+    let end = partitions.end();
+    let read = read.filter(|read| !read.lies_beyond(&end));
+    let start = read.as_ref().map_or_else(|| partitions.shortly_before_the_end(), |read| partitions.bounded(read));
     partitions.assign(&*consumer, topic, &start)?;
-    Ok((consumer, partitions, start))
+    Ok(Opened { consumer, start, end, goes_on: read.is_some() })
 }
 
 impl Live {
     fn tail(&self) -> MutexGuard<'_, Option<Tail>> {
         self.tail.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn read(&self) -> MutexGuard<'_, Option<Position>> {
+        self.read.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where the topic ends just now.
+    async fn end(&self) -> Result<Position, PortError> {
+        let (client, topic) = (self.kafka.producer.client(), self.topic.clone());
+        let asked = spawn_blocking(move || Partitions::ask(client.client(), &topic).map(|found| found.end())).await;
+        asked.unwrap_or_else(|error| Err(PortError::Unavailable(format!("kafka: {error}"))))
     }
 }

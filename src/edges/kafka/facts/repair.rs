@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use kubeml_actors::{event::Seq, ports::PortError, task::TaskId};
 use tokio::time::sleep;
 
-use super::{ReadFacts, Shared};
+use super::{super::topics::Topic, ReadFacts, Shared};
 
 const PAGE: usize = 256;
 const PAUSE: Duration = Duration::from_millis(500);
@@ -25,7 +25,7 @@ pub async fn run(shared: Arc<Shared>, store: Arc<dyn ReadFacts>) {
 
 /// Sends a task's facts from `from` on. Returns the number after the last of them.
 async fn pay(shared: &Shared, store: &dyn ReadFacts, task: TaskId, from: Seq) -> Result<Seq, PortError> {
-    shared.kafka.check().await?;
+    shared.kafka.has(&[Topic::TrainingLog]).await?;
     let mut next = from;
     loop {
         let facts = store.read_task(task, next.0.checked_sub(1).map(Seq), PAGE).await?;
