@@ -23,6 +23,8 @@ use super::{
 
 pub const DEADLINE: Duration = Duration::from_secs(240);
 const LOG_LINES: usize = 30;
+/// Of workers, and of API nodes.
+const HINT_GROUPS: [&str; 2] = ["task-consumer-group-1", "kubeml-bridge"];
 
 /// The servers that the suite has started.
 pub fn services() -> Services {
@@ -271,6 +273,25 @@ impl Cluster {
             // An announcement may still be under way.
             assert!(Instant::now() < end, "{violations:?}");
             sleep(Duration::from_millis(200)).await;
+        }
+    }
+
+    /// No task waits or runs, and every hint that there was is settled.
+    pub async fn assert_at_rest(&self) {
+        for state in ["pending", "running"] {
+            let (status, body) = self.get(&self.apis[0], &format!("/api/v1/tasks?state={state}")).await;
+            let page: Value = serde_json::from_str(&body).expect("JSON");
+            assert_eq!((status, &page["items"]), (200, &serde_json::json!([])), "{state}");
+        }
+        let config = config_of(&format!("{}.", self.name));
+        let end = Instant::now() + Duration::from_secs(30);
+        for group in HINT_GROUPS {
+            while let unsettled = older_client::unsettled(&config, group, "task").await
+                && unsettled > 0
+            {
+                assert!(Instant::now() < end, "{unsettled} hints are not settled by {group}");
+                sleep(Duration::from_millis(200)).await;
+            }
         }
     }
 

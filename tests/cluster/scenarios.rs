@@ -46,4 +46,5 @@ pub async fn assert_all_is_well(cluster: &Cluster, listener: &mut super::stream:
         heard.assert_ids_grow();
     }
     cluster.assert_history_is_good().await;
+    cluster.assert_at_rest().await;
 }

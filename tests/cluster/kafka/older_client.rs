@@ -55,3 +55,26 @@ fn read_now(config: &KafkaConfig, topic: &str, count: usize) -> Vec<String> {
     }
     values
 }
+
+/// The messages of a topic that a group has not committed.
+pub async fn unsettled(config: &KafkaConfig, group: &'static str, topic: &'static str) -> i64 {
+    let config = config.clone();
+    spawn_blocking(move || unsettled_now(&config, group, topic)).await.expect("it does not panic")
+}
+
+fn unsettled_now(config: &KafkaConfig, group: &str, topic: &str) -> i64 {
+    let (group, topic) = (format!("{}{group}", config.topic_prefix), format!("{}{topic}", config.topic_prefix));
+    let consumer: BaseConsumer = settings(config).set("group.id", group).create().expect("the settings are good");
+    let metadata = consumer.fetch_metadata(Some(&topic), SOON).expect("Kafka answers");
+    let mut list = TopicPartitionList::new();
+    for partition in metadata.topics()[0].partitions() {
+        list.add_partition(&topic, partition.id());
+    }
+    let committed = consumer.committed_offsets(list, SOON).expect("Kafka answers");
+    let lag = committed.elements().into_iter().map(|element| {
+        let (low, high) = consumer.fetch_watermarks(&topic, element.partition(), SOON).expect("Kafka answers");
+        let next = if let Offset::Offset(next) = element.offset() { next } else { low };
+        high - next
+    });
+    lag.sum()
+}

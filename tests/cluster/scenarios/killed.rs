@@ -121,4 +121,5 @@ async fn a_rolling_restart_of_all_nodes_charges_nobody() {
         assert_eq!(charged, 0);
     }
     cluster.assert_history_is_good().await;
+    cluster.assert_at_rest().await;
 }
