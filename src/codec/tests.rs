@@ -1,13 +1,17 @@
 //! Bytes read back, old bytes stay readable, and no bytes do harm.
 
 use kubeml_actors::{
+    context::Roles,
     dataset::{CHUNK_BYTES, ChunkHash},
     event::{EventKind, Seq},
-    task::{EpochMetrics, Failure, FailureKind, Progress},
+    ports::{ActorReport, SlotReport},
+    task::{EpochMetrics, Failure, FailureKind, Incarnation, Progress},
     testing::contracts::samples,
+    timestamp::Timestamp,
 };
 use proptest::{collection::vec, prelude::*};
 use serde::Deserialize;
+use uuid::Uuid;
 
 use super::{cached_chunk::CachedChunk, *};
 
@@ -19,6 +23,7 @@ fn values_read_back() -> Result<(), CodecError> {
     for event in events() {
         assert_eq!(decode::<TaskEvent>(&encode(&event)?)?, event);
     }
+    assert_eq!(decode::<NodeRow>(&encode(&node_row())?)?, node_row());
     let manifest = manifest();
     assert_eq!(decode::<Manifest>(&encode(&manifest)?)?, manifest);
     Ok(())
@@ -30,6 +35,7 @@ fn bytes_of_every_released_version_are_read() {
     golden(include_str!("golden/task_event_v1.hex"), &events());
     golden(include_str!("golden/manifest_v1.hex"), &[manifest()]);
     golden(include_str!("golden/cached_chunk_v1.hex"), &[cached_chunk()]);
+    golden(include_str!("golden/node_row_v1.hex"), &[node_row()]);
 }
 
 /// When this fails, stored bytes have changed: raise the type's version, read the older one, and add a golden file.
@@ -40,6 +46,7 @@ fn bytes_of_the_current_version_are_what_they_were() {
     current("task_event", &events());
     current("manifest", &[manifest()]);
     current("cached_chunk", &[cached_chunk()]);
+    current("node_row", &[node_row()]);
 }
 
 #[test]
@@ -53,6 +60,28 @@ fn an_older_version_is_read_and_a_newer_one_refused_by_name() -> Result<(), Code
                 version that wrote it, or a newer one";
     assert_eq!(refused, Err(PortError::Rejected(text.to_owned())));
     Ok(())
+}
+
+/// What nodes of different versions read of each other while a cluster is upgraded.
+#[test]
+fn whatever_is_newer_is_refused_by_name_and_place() {
+    refused_when_newer(&samples::full_record(), "task record");
+    refused_when_newer(&events()[0], "task event");
+    refused_when_newer(&manifest(), "dataset manifest");
+    refused_when_newer(&node_row(), "node row");
+}
+
+fn refused_when_newer<T: Stored + std::fmt::Debug>(value: &T, name: &str) {
+    // With a field more than is known here.
+    let mut bytes = encode(value).expect("it is short");
+    bytes.push(7);
+    let newer = in_format::<T>(&bytes, T::VERSION + 1);
+    let text = format!(
+        "cassandra at db:9042, thing 5: a {name} is in format 2, newer than the 1 that this version of kubeml knows; \
+         start the version that wrote it, or a newer one"
+    );
+    let refused = decode::<T>(&newer).expect_err("it is newer").at("cassandra at db:9042, thing 5");
+    assert_eq!(refused, PortError::Rejected(text));
 }
 
 #[test]
@@ -126,6 +155,7 @@ proptest! {
         prop_assert!(decode::<TaskRecord>(&bytes).is_err());
         prop_assert!(decode::<TaskEvent>(&bytes).is_err());
         prop_assert!(decode::<Manifest>(&bytes).is_err());
+        prop_assert!(decode::<NodeRow>(&bytes).is_err());
     }
 
     /// Behind a good checksum, too: nothing panics, nothing allocates without bound.
@@ -134,6 +164,7 @@ proptest! {
         let _ = from_bincode::<TaskRecord, TaskRecord>(&bytes);
         let _ = from_bincode::<TaskEvent, TaskEvent>(&bytes);
         let _ = from_bincode::<Manifest, Manifest>(&bytes);
+        let _ = from_bincode::<NodeRow, NodeRow>(&bytes);
     }
 
     #[test]
@@ -225,6 +256,30 @@ fn unhex(line: &str) -> Vec<u8> {
 
 fn manifest() -> Manifest {
     samples::dataset("digits", 1).cut().0
+}
+
+/// With something in every field.
+fn node_row() -> NodeRow {
+    let incarnation = Incarnation { node: "node-1".to_owned(), boot: Uuid::from_u128(0xfeed_face) };
+    let actor = ActorReport {
+        actor: "trainer_pool".to_owned(),
+        alive: true,
+        restarts: 3,
+        last_error: Some("the store was away".to_owned()),
+        mailbox: 12,
+    };
+    let slot = SlotReport { alive: false, restarts: 4, last_error: None, task: Some(samples::full_record().id) };
+    NodeRow {
+        incarnation,
+        seq: 300,
+        version: "0.1.0".to_owned(),
+        address: Some("127.0.0.1:5000".to_owned()),
+        roles: Roles { api: true, trainer: false },
+        started_at: Timestamp(1_700_000_000_000_000),
+        at: Timestamp(1_700_000_000_000_001),
+        actors: vec![actor],
+        slots: vec![slot, SlotReport::default()],
+    }
 }
 
 fn cached_chunk() -> CachedChunk {

@@ -10,7 +10,11 @@ mod keyspace;
 mod lost_replies;
 #[path = "cassandra/outbox.rs"]
 mod outbox;
+#[path = "cassandra/proxy.rs"]
+mod proxy;
 #[path = "cassandra/queue.rs"]
 mod queue;
 #[path = "cassandra/schema.rs"]
 mod schema;
+#[path = "cassandra/unreadable.rs"]
+mod unreadable;

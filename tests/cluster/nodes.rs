@@ -207,12 +207,18 @@ impl Cluster {
     }
 
     pub async fn post(&self, path: &str) -> (u16, String) {
-        let answer = self.client.post(format!("{}{path}", self.apis[0].url)).send().await.expect("the API answers");
-        (answer.status().as_u16(), answer.text().await.expect("a body"))
+        self.ask(&self.apis[0], "POST", path, "").await
     }
 
     pub async fn get(&self, node: &Node, path: &str) -> (u16, String) {
-        let answer = self.client.get(format!("{}{path}", node.url)).send().await.expect("the node answers");
+        self.ask(node, "GET", path, "").await
+    }
+
+    /// The status of the answer, and its body.
+    pub async fn ask(&self, node: &Node, method: &str, path: &str, body: &'static str) -> (u16, String) {
+        let method = method.parse().expect("it is one");
+        let request = self.client.request(method, format!("{}{path}", node.url)).body(body);
+        let answer = request.send().await.expect("the node answers");
         (answer.status().as_u16(), answer.text().await.expect("a body"))
     }
 

@@ -27,7 +27,9 @@ const PUT_MANIFEST: Query =
 const CURRENT: Query = Query::read("SELECT DISTINCT name, current FROM $.dataset WHERE name = ?");
 const ALL_CURRENT: Query = Query::read("SELECT DISTINCT name, current FROM $.dataset");
 const MANIFEST: Query = Query::read("SELECT manifest FROM $.dataset WHERE name = ? AND version = ?");
-/// A node that dies at it is forgotten after a minute.
+/// A node that dies at it is forgotten after a minute. So is one that takes longer, and it may then be imported twice at
+/// once: that costs a download and changes nothing, since chunks are named by their bytes and versions by their chunks,
+/// and nothing is taken away.
 const BEGIN_IMPORT: Query =
     Query::swap("INSERT INTO $.dataset_import (name, since) VALUES (?, toTimestamp(now())) IF NOT EXISTS USING TTL 60");
 const END_IMPORT: Query = Query::swap("DELETE FROM $.dataset_import WHERE name = ? IF EXISTS");

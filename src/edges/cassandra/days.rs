@@ -12,7 +12,7 @@ use kubeml_actors::{
 
 use super::{
     periods::{Period, Periods},
-    places::{DAY, blob, day_of, id_of, is_orphan, now, shard_of, signed, unsigned},
+    places::{blob, day_of, id_of, is_orphan, now, shard_of, signed, unsigned},
     query::Query,
     records::{Read, Records},
     session::Session,
@@ -54,7 +54,7 @@ pub(super) struct Days {
 
 impl Days {
     pub fn new(session: Session) -> Self {
-        let days = Periods::new(session.clone(), "day", DAY);
+        let days = Periods::new(session.clone(), "day");
         Self { session, days }
     }
 
@@ -62,9 +62,9 @@ impl Days {
     pub async fn put(&self, record: &TaskRecord) -> Result<(), PortError> {
         let cursor = ListCursor::of(record);
         let (day, shard) = (day_of(cursor), shard_of(cursor.id));
-        self.days.mark(shard, day).await?;
         let values = (day, shard, signed(cursor.created_at.0), blob(cursor.id), record.spec.model.as_str());
-        self.session.write(PUT, values).await
+        self.session.write(PUT, values).await?;
+        self.days.mark(shard, day).await
     }
 
     pub async fn remove(&self, record: &TaskRecord) -> Result<(), PortError> {

@@ -59,7 +59,9 @@ impl NodeRegistry for CassandraNodes {
         let readable = |(node, boot, bytes): (String, Uuid, Option<Vec<u8>>)| {
             let row = codec::decode::<NodeRow>(&bytes.unwrap_or_default());
             // Another version's row is not understood, and hides no other.
-            let row = row.inspect_err(|error| tracing::warn!(%error, node, "a heartbeat is left out")).ok()?;
+            let place = || format!("{}, node {node}", self.session.place());
+            let row = row.map_err(|error| error.at(&place()));
+            let row = row.inspect_err(|error| tracing::warn!(%error, "a heartbeat is left out")).ok()?;
             (row.incarnation == Incarnation { node, boot }).then_some(row)
         };
         Ok(rows.into_iter().filter_map(readable).collect())

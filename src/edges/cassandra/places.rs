@@ -13,8 +13,11 @@ use uuid::Uuid;
 /// Partitions of one period, so that no node of the database gets all of the newest tasks.
 pub(super) const SHARDS: i32 = 4;
 
-pub(super) const HOUR: u64 = 3_600_000_000;
-pub(super) const DAY: u64 = 24 * HOUR;
+const MINUTE: u64 = 60_000_000;
+/// Of the queue. Every scan reads through what was removed from a period's partitions: the fewer tasks in one the better.
+const PERIOD: u64 = 5 * MINUTE;
+/// Of the list.
+pub(super) const DAY: u64 = 24 * 60 * MINUTE;
 
 pub(super) fn shards() -> std::ops::Range<i32> {
     0..SHARDS
@@ -25,7 +28,7 @@ pub(super) fn shard_of(id: TaskId) -> i32 {
     (id.0.as_u128() % SHARDS as u128) as i32
 }
 
-pub(super) fn period_of(at: Timestamp, length: u64) -> i64 {
+fn period_of(at: Timestamp, length: u64) -> i64 {
     signed(at.0 / length)
 }
 
@@ -43,7 +46,7 @@ pub(super) fn unsigned(number: i64) -> u64 {
 }
 
 /// The insert of a row without a record may be under way for this long.
-const ORPHAN_AFTER: u64 = HOUR / 6;
+const ORPHAN_AFTER: u64 = 10 * MINUTE;
 
 /// Whether the record of a row written then has failed to follow.
 pub(super) fn is_orphan(written_at: i64, now: Timestamp) -> bool {
@@ -76,8 +79,8 @@ impl QueueKey {
         (Reverse(self.priority), self.created_at, self.id)
     }
 
-    pub fn hour(&self) -> i64 {
-        period_of(self.created_at, HOUR)
+    pub fn period(&self) -> i64 {
+        period_of(self.created_at, PERIOD)
     }
 
     pub fn shard(&self) -> i32 {
@@ -118,8 +121,8 @@ mod tests {
     }
 
     #[test]
-    fn periods_begin_at_full_hours_and_days() {
-        assert_eq!([0, HOUR - 1, HOUR, 25 * HOUR].map(|at| period_of(Timestamp(at), HOUR)), [0, 0, 1, 25]);
+    fn periods_begin_at_full_minutes_and_days() {
+        assert_eq!([0, PERIOD - 1, PERIOD, 25 * PERIOD].map(|at| period_of(Timestamp(at), PERIOD)), [0, 0, 1, 25]);
         assert_eq!([DAY - 1, DAY].map(|at| period_of(Timestamp(at), DAY)), [0, 1]);
     }
 

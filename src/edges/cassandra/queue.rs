@@ -4,7 +4,13 @@
 //! that is wrong mends it. Half of the scans read what is advised to be pending, the other half everything else, so what
 //! is wrongly advised is seen by one of the two.
 
-use futures::future::try_join_all;
+use std::{
+    collections::HashSet,
+    pin::pin,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use futures::{Stream, StreamExt, stream};
 use kubeml_actors::{
     ports::PortError,
     task::{TaskRecord, TaskState},
@@ -14,26 +20,31 @@ use scylla::response::PagingState;
 
 use super::{
     periods::{Period, Periods},
-    places::{HOUR, QueueKey, blob, id_of, is_orphan, now, signed, state_code, state_of, unsigned},
+    places::{QueueKey, SHARDS, blob, id_of, is_orphan, now, signed, state_code, state_of, unsigned},
     query::Query,
     records::Read,
     session::Session,
 };
 
 const PUT: Query = Query::write(
-    "INSERT INTO $.task_queue (shard, hour, priority, created_at, task_id, state) VALUES (?, ?, ?, ?, ?, ?)",
+    "INSERT INTO $.task_queue (shard, period, priority, created_at, task_id, state) VALUES (?, ?, ?, ?, ?, ?)",
 );
 const REMOVE: Query = Query::write(
-    "DELETE FROM $.task_queue WHERE shard = ? AND hour = ? AND priority = ? AND created_at = ? AND task_id = ?",
+    "DELETE FROM $.task_queue WHERE shard = ? AND period = ? AND priority = ? AND created_at = ? AND task_id = ?",
 );
 /// What was written again since the row was read stays.
 const REMOVE_SEEN: Query = Query::write(
     "DELETE FROM $.task_queue USING TIMESTAMP ? \
-     WHERE shard = ? AND hour = ? AND priority = ? AND created_at = ? AND task_id = ?",
+     WHERE shard = ? AND period = ? AND priority = ? AND created_at = ? AND task_id = ?",
 );
 const ROWS: Query = Query::read(
-    "SELECT priority, created_at, task_id, state, WRITETIME(state) FROM $.task_queue WHERE shard = ? AND hour = ?",
+    "SELECT priority, created_at, task_id, state, WRITETIME(state) FROM $.task_queue WHERE shard = ? AND period = ?",
 );
+
+/// Partitions read at once.
+const SCANS_AT_ONCE: usize = 32;
+/// More partitions than these do not fail by themselves: the database is away, and it is no use to ask for the rest.
+const UNREAD_MAX: usize = SHARDS as usize - 1;
 
 type Row = (i32, i64, Vec<u8>, Option<i8>, Option<i64>);
 
@@ -75,48 +86,87 @@ enum Mend {
 
 pub(super) struct Queue {
     session: Session,
-    hours: Periods,
+    periods: Periods,
+    unread: Unread,
 }
+
+/// A part of the queue: those of the marks, and those of the rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Part {
+    Marks { shard: i32 },
+    Rows { shard: i32, period: i64 },
+}
+
+/// What could not be read the last time. It is told once: scans come several times a second.
+#[derive(Default)]
+struct Unread(Mutex<HashSet<Part>>);
 
 impl Queue {
     pub fn new(session: Session) -> Self {
-        let hours = Periods::new(session.clone(), "queue", HOUR);
-        Self { session, hours }
+        let periods = Periods::new(session.clone(), "queue");
+        Self { session, periods, unread: Unread::default() }
     }
 
     /// Before the record is written.
     pub async fn put(&self, record: &TaskRecord) -> Result<(), PortError> {
         let key = QueueKey::of(record);
-        self.hours.mark(key.shard(), key.hour()).await?;
-        self.advise(record).await
+        self.advise(record).await?;
+        self.periods.mark(key.shard(), key.period()).await
     }
 
     pub async fn advise(&self, record: &TaskRecord) -> Result<(), PortError> {
         let key = QueueKey::of(record);
-        let values = (key.shard(), key.hour(), key.priority, signed(key.created_at.0), blob(key.id));
-        let (shard, hour, priority, created_at, id) = values;
-        self.session.write(PUT, (shard, hour, priority, created_at, id, state_code(record.state))).await
+        let values = (key.shard(), key.period(), key.priority, signed(key.created_at.0), blob(key.id));
+        let (shard, period, priority, created_at, id) = values;
+        self.session.write(PUT, (shard, period, priority, created_at, id, state_code(record.state))).await
     }
 
     pub async fn remove(&self, record: &TaskRecord) -> Result<(), PortError> {
         let key = QueueKey::of(record);
-        let values = (key.shard(), key.hour(), key.priority, signed(key.created_at.0), blob(key.id));
+        let values = (key.shard(), key.period(), key.priority, signed(key.created_at.0), blob(key.id));
         self.session.write(REMOVE, values).await
     }
 
-    /// Wanted rows in the order of the queue, and whether these are all. At most `limit` of each partition are read, and
-    /// none is given that may come after one that was not read.
+    /// Wanted rows in the order of the queue, and whether there may be more to be had with a higher `limit`. At most
+    /// `limit` of each partition are read, and none is given that may come after one that was not reached.
+    ///
+    /// A few partitions that cannot be read keep nobody from the tasks in the others.
     pub async fn rows(&self, wanted: Wanted, limit: usize) -> Result<(Vec<Queued>, bool), PortError> {
-        let hours = self.hours.all().await?;
-        let scans = try_join_all(hours.into_iter().map(|hour| self.rows_of(hour, wanted, limit))).await?;
+        let marks = self.periods.by_shard().await.into_iter();
+        let marks = stream::iter(marks.map(|(shard, found)| (Part::Marks { shard }, found)));
+        let periods = self.readable(marks).await?;
+        let scans = periods.into_iter().flatten().map(async |period| {
+            let Period { shard, period: number, .. } = period;
+            (Part::Rows { shard, period: number }, self.rows_of(period, wanted, limit).await)
+        });
+        let scans = self.readable(stream::iter(scans).buffer_unordered(SCANS_AT_ONCE)).await?;
         Ok(merged(scans))
     }
 
-    async fn rows_of(&self, hour: Period, wanted: Wanted, limit: usize) -> Result<(Vec<Queued>, bool), PortError> {
+    /// Leaves out what cannot be read, unless that is too much.
+    async fn readable<T>(&self, parts: impl Stream<Item = (Part, Result<T, PortError>)>) -> Result<Vec<T>, PortError> {
+        let (mut readable, mut unread, mut parts) = (Vec::new(), 0, pin!(parts));
+        while let Some((part, read)) = parts.next().await {
+            match read {
+                Ok(read) => {
+                    self.unread.note_read(part);
+                    readable.push(read);
+                }
+                Err(error) if unread == UNREAD_MAX => return Err(error),
+                Err(error) => {
+                    unread += 1;
+                    self.unread.note(part, &error);
+                }
+            }
+        }
+        Ok(readable)
+    }
+
+    async fn rows_of(&self, period: Period, wanted: Wanted, limit: usize) -> Result<(Vec<Queued>, bool), PortError> {
         let (mut found, mut is_empty, mut next) = (Vec::new(), true, Some(PagingState::start()));
         while let Some(state) = next {
             let page: Vec<Row>;
-            (page, next) = self.session.page(ROWS, (hour.shard, hour.period), state).await?;
+            (page, next) = self.session.page(ROWS, (period.shard, period.period), state).await?;
             is_empty &= page.is_empty();
             found.extend(page.into_iter().filter_map(queued).filter(|row| wanted.includes(row)));
             if found.len() > limit {
@@ -125,7 +175,9 @@ impl Queue {
             }
         }
         if is_empty {
-            self.hours.forget(hour).await?;
+            // If that fails, the next scan does it.
+            let forgotten = self.periods.forget(period).await;
+            forgotten.unwrap_or_else(|error| tracing::debug!(%error, "an empty period is not forgotten"));
         }
         Ok((found, true))
     }
@@ -150,8 +202,26 @@ impl Queue {
 
     async fn remove_seen(&self, row: &Queued) -> Result<(), PortError> {
         let key = row.key;
-        let values = (row.written_at, key.shard(), key.hour(), key.priority, signed(key.created_at.0), blob(key.id));
+        let values = (row.written_at, key.shard(), key.period(), key.priority, signed(key.created_at.0), blob(key.id));
         self.session.write(REMOVE_SEEN, values).await
+    }
+}
+
+impl Unread {
+    fn note(&self, part: Part, error: &PortError) {
+        if self.lock().insert(part) {
+            tracing::warn!(%error, ?part, "a part of the queue cannot be read: its tasks wait until it can be");
+        }
+    }
+
+    fn note_read(&self, part: Part) {
+        if self.lock().remove(&part) {
+            tracing::info!(?part, "a part of the queue can be read again");
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashSet<Part>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

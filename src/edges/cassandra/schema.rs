@@ -3,7 +3,7 @@
 //! | table | partition; rows | value |
 //! |---|---|---|
 //! | task | id | version, record, its facts: conditional writes only |
-//! | task_queue | shard, hour; priority (highest first), created, id | advised state |
+//! | task_queue | shard, period; priority (highest first), created, id | advised state |
 //! | task_by_day | day, shard; created (newest first), id | model |
 //! | task_period | list, shard; period | says that the list has rows there |
 //! | event | task, bucket; seq | fact |
@@ -35,8 +35,8 @@ pub(super) const VERSION: i32 = 1;
 const TABLES: [&str; 13] = [
     "schema_version (id int PRIMARY KEY, version int)",
     "task (task_id uuid PRIMARY KEY, version bigint, record blob, facts frozen<list<blob>>)",
-    "task_queue (shard int, hour bigint, priority int, created_at bigint, task_id blob, state tinyint, \
-     PRIMARY KEY ((shard, hour), priority, created_at, task_id)) \
+    "task_queue (shard int, period bigint, priority int, created_at bigint, task_id blob, state tinyint, \
+     PRIMARY KEY ((shard, period), priority, created_at, task_id)) \
      WITH CLUSTERING ORDER BY (priority DESC, created_at ASC, task_id ASC) AND gc_grace_seconds = 3600",
     "task_by_day (day bigint, shard int, created_at bigint, task_id blob, model text, \
      PRIMARY KEY ((day, shard), created_at, task_id)) \

@@ -245,7 +245,9 @@ impl Inner {
     /// The record that the row is for. Mends the row.
     async fn read(&self, row: Queued) -> Result<Option<TaskRecord>, PortError> {
         let read = self.records.readable(row.key.id).await?;
-        self.queue.mend(&row, &read).await?;
+        if let Err(error) = self.queue.mend(&row, &read).await {
+            tracing::debug!(%error, task = %row.key.id, "the next scan mends the row");
+        }
         match read {
             // Of another row it is found there.
             Read::Record(record) => Ok((QueueKey::of(&record) == row.key).then_some(*record)),

@@ -1,5 +1,7 @@
 //! Damaged and newer values are told apart, named, and hide no others.
 
+use std::collections::HashSet;
+
 use kubeml::codec;
 use kubeml_actors::{
     context::Roles,
@@ -13,7 +15,7 @@ use kubeml_actors::{
     timestamp::Timestamp,
 };
 
-use super::keyspace::Keyspace;
+use super::keyspace::{Keyspace, Node};
 
 #[tokio::test]
 async fn a_damaged_record_is_corrupt_and_hides_no_other() -> Kept {
@@ -164,6 +166,42 @@ async fn an_import_keeps_others_off_until_it_ends() -> Kept {
     one.datasets.end_import("mnist").await?;
     one.datasets.end_import("mnist").await?;
     assert!(other.datasets.begin_import("mnist").await?);
+    Ok(())
+}
+
+/// As when the first of them takes longer than a claim lasts.
+#[tokio::test]
+async fn two_imports_at_once_make_one_dataset_that_is_always_whole() -> Kept {
+    let keyspace = Keyspace::take().await;
+    let (one, other, reader) = (keyspace.node(), keyspace.node(), keyspace.node());
+    assert!(one.datasets.begin_import("digits").await?);
+    keyspace.run("DELETE FROM $.dataset_import WHERE name = 'digits' IF EXISTS", ()).await;
+    assert!(other.datasets.begin_import("digits").await?);
+    let (manifest, chunks) = dataset("digits", 1).cut();
+    let import = async |node: &Node| {
+        for chunk in &chunks {
+            node.datasets.put_chunks(std::slice::from_ref(chunk)).await?;
+        }
+        node.datasets.put_manifest(&manifest).await?;
+        node.datasets.end_import("digits").await
+    };
+    let reading = async {
+        let mut whole = 0;
+        while whole < 5 {
+            let Some(found) = reader.datasets.manifest("digits").await? else { continue };
+            assert_eq!(found, manifest);
+            for (hash, bytes) in &chunks {
+                assert!(reader.datasets.get_chunk(*hash).await? == bytes);
+            }
+            whole += 1;
+        }
+        Ok(())
+    };
+    futures::try_join!(import(&one), import(&other), reading)?;
+    assert_eq!(reader.datasets.manifests().await?, std::slice::from_ref(&manifest));
+    assert_eq!(keyspace.rows_in("dataset_chunk").await, manifest.chunks().collect::<HashSet<_>>().len());
+    // And who comes third finds nobody at it.
+    assert!(reader.datasets.begin_import("digits").await?);
     Ok(())
 }
 

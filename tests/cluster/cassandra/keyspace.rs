@@ -3,6 +3,7 @@
 use std::{
     env,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use kubeml::{
@@ -17,9 +18,10 @@ use scylla::{
     response::query_result::QueryResult,
     serialize::row::SerializeRow,
 };
+use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
-use crate::cluster::nodes::services;
+use crate::cluster::nodes::{DEADLINE, services};
 
 const CONTACT_POINTS: &str = "KUBEML__STORE__CASSANDRA__CONTACT_POINTS";
 
@@ -85,6 +87,11 @@ impl Keyspace {
         self.driver.query_unpaged(cql, values).await.expect("the statement is right")
     }
 
+    /// By which the database knows a statement, whoever prepares it.
+    pub async fn prepared_id(&self, cql: &str) -> Vec<u8> {
+        self.driver.prepare(cql).await.expect("the statement is right").get_id().to_vec()
+    }
+
     pub async fn rows_in(&self, table: &str) -> usize {
         let result = self.run(&format!("SELECT * FROM $.{table}"), ()).await;
         result.into_rows_result().expect("a select has rows").rows_num()
@@ -114,6 +121,16 @@ impl Node {
             events,
             session,
         }
+    }
+
+    /// For who waits shorter for an answer than it takes to connect.
+    pub async fn until_connected(&self) {
+        let connected = async {
+            while self.session.replication_factor().await.is_err() {
+                sleep(Duration::from_millis(20)).await;
+            }
+        };
+        timeout(DEADLINE, connected).await.expect("it connects");
     }
 }
 

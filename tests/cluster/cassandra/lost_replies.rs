@@ -3,12 +3,9 @@
 //! A proxy stands between the node and the database. It meets the first conditional write with what the test asks for,
 //! lets everything else through, and counts how often the write was sent.
 
-use std::{
-    net::{SocketAddr, TcpListener},
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
+use kubeml::edges::cassandra::CassandraConfig;
 use kubeml_actors::{
     commit::Committer,
     metrics::Metrics,
@@ -28,8 +25,8 @@ use scylla::{
     statement::Consistency,
 };
 use scylla_proxy::{
-    Condition, Node as ProxyNode, Proxy, Reaction, RequestFrame, RequestOpcode, RequestReaction, RequestRule,
-    ResponseFrame, ResponseReaction, ResponseRule, RunningProxy, ShardAwareness,
+    Condition, Reaction, RequestFrame, RequestOpcode, RequestReaction, RequestRule, ResponseFrame, ResponseReaction,
+    ResponseRule, RunningProxy,
 };
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use uuid::Uuid;
@@ -37,6 +34,7 @@ use uuid::Uuid;
 use super::{
     contracts::Stored,
     keyspace::{Keyspace, Node},
+    proxy::{contains, proxied},
 };
 
 /// A lost reply costs a test this much; what is not lost must make it even on a busy machine.
@@ -65,6 +63,8 @@ struct Bench {
     committer: Committer,
     metrics: Arc<Metrics>,
     proxy: RunningProxy,
+    /// What the adapter has prepared.
+    statements: Vec<String>,
     /// The conditional writes on their way to the database.
     sent: UnboundedReceiver<(RequestFrame, Option<u16>)>,
 }
@@ -72,26 +72,32 @@ struct Bench {
 impl Bench {
     async fn new() -> Self {
         let keyspace = Keyspace::take().await;
-        let address = free_address();
-        let proxy = run_proxy(&keyspace, address).await;
-        let mut config = keyspace.config.clone();
-        (config.contact_points, config.request_timeout) = (vec![address.to_string()], REQUEST_TIMEOUT);
-        let node = Node::over(config);
+        let (proxy, config) = proxied(&keyspace).await;
+        let node = Node::over(CassandraConfig { request_timeout: REQUEST_TIMEOUT, ..config });
         let events = Arc::new(Stored(node.events.clone()));
         let ports = Ports { tasks: node.tasks.clone(), events, ..World::new().ports };
         let metrics = Arc::new(Metrics::new());
         let committer = Committer::new(&ports, Limits::default(), metrics.clone());
-        let bench = Self { keyspace, node, committer, metrics, proxy, sent: unbounded_channel().1 };
+        let (statements, sent) = (Vec::new(), unbounded_channel().1);
+        let mut bench = Self { keyspace, node, committer, metrics, proxy, statements, sent };
+        bench.node.until_connected().await;
         bench.prepare_statements().await;
         bench
     }
 
     /// What is done for the first time takes longer, and only what is prepared can be found by its statement.
-    async fn prepare_statements(&self) {
+    async fn prepare_statements(&mut self) {
+        let (telling, mut prepared) = unbounded_channel();
+        let is_it = Condition::RequestOpcode(RequestOpcode::Prepare);
+        let passed = RequestReaction::noop().with_feedback_when_performed(telling);
+        self.proxy.running_nodes[0].change_request_rules(Some(vec![RequestRule(is_it, passed)]));
         let task = self.submitted().await;
         let next = in_state(&task, TaskState::Running);
         self.node.tasks.compare_and_set(&next, &[fact(task.id, 1, 0)]).await.expect("the proxy is transparent");
         self.node.tasks.get_settled(task.id).await.expect("the proxy is transparent");
+        // A length of four bytes, and the text.
+        let text = |frame: RequestFrame| String::from_utf8_lossy(&frame.body[4..]).into_owned();
+        self.statements = std::iter::from_fn(|| prepared.try_recv().ok()).map(|(frame, _)| text(frame)).collect();
     }
 
     async fn submitted(&self) -> TaskRecord {
@@ -122,13 +128,12 @@ impl Bench {
         node.change_response_rules(Some(replies));
     }
 
+    /// By which the database knows what the adapter has prepared.
     async fn prepared_id(&self, statement: &str) -> Vec<u8> {
-        let rows = self.keyspace.run("SELECT query_string, prepared_id FROM system.prepared_statements", ()).await;
-        let rows = rows.into_rows_result().expect("a select has rows");
         let table = format!(" {}.task ", self.keyspace.config.keyspace);
-        let is_it = |cql: &str| cql.starts_with(statement) && cql.contains(&table) && cql.contains(" IF ");
-        let mut rows = rows.rows::<(String, Vec<u8>)>().expect("a text and a blob").map(|row| row.expect("they are"));
-        rows.find(|(cql, _)| is_it(cql)).expect("the adapter has prepared it").1
+        let is_it = |cql: &&String| cql.starts_with(statement) && cql.contains(&table) && cql.contains(" IF ");
+        let cql = self.statements.iter().find(is_it).expect("the adapter has prepared it");
+        self.keyspace.prepared_id(cql).await
     }
 
     /// How often the conditional write was sent since the last question.
@@ -225,23 +230,6 @@ fn errors() -> Vec<DbError> {
 fn claim() -> Input {
     let incarnation = Incarnation { node: "node-1".to_owned(), boot: Uuid::nil() };
     Input::Claim { worker_id: incarnation.worker_id(0), owner: Owner { incarnation, nonce: Uuid::new_v4() } }
-}
-
-async fn run_proxy(keyspace: &Keyspace, address: SocketAddr) -> RunningProxy {
-    let point = &keyspace.config.addresses()[0];
-    let real = tokio::net::lookup_host(point).await.expect("it has an address").next().expect("it has an address");
-    let node = ProxyNode::builder().real_address(real).proxy_address(address);
-    let proxy = Proxy::new([node.shard_awareness(ShardAwareness::Unaware).build()]);
-    proxy.run().await.expect("the address is free")
-}
-
-fn free_address() -> SocketAddr {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("there is one");
-    listener.local_addr().expect("it is bound")
-}
-
-fn contains(bytes: &[u8]) -> Condition {
-    Condition::BodyContainsCaseSensitive(bytes.into())
 }
 
 fn first(condition: Condition) -> Condition {

@@ -12,19 +12,36 @@ use kubeml_actors::{
 
 use super::keyspace::Keyspace;
 
-const HOUR: u64 = 3_600_000_000;
+pub const PERIOD: u64 = 5 * MINUTE;
+const MINUTE: u64 = 60_000_000;
 const OTHERS: [TaskState; 4] = [TaskState::Running, TaskState::Succeeded, TaskState::Failed, TaskState::Cancelled];
+
+pub fn shard_of(task: &TaskRecord) -> i32 {
+    (task.id.0.as_u128() % 4) as i32
+}
+
+pub fn period_of(task: &TaskRecord) -> i64 {
+    (task.created_at.0 / PERIOD) as i64
+}
 
 /// Writes a row of the queue by hand, at a time of the database's clock.
 async fn put_row(keyspace: &Keyspace, record: &TaskRecord, state: i8, written_at: i64) {
-    let shard = (record.id.0.as_u128() % 4) as i32;
-    let hour = (record.created_at.0 / HOUR) as i64;
-    let mark = "INSERT INTO $.task_period (list, shard, period, mark) VALUES ('queue', ?, ?, 0)";
-    keyspace.run(mark, (shard, hour)).await;
+    let (shard, period) = (shard_of(record), period_of(record));
+    mark(keyspace, record, now()).await;
     let (created, id) = (record.created_at.0 as i64, record.id.0.as_bytes().to_vec());
-    let row = "INSERT INTO $.task_queue (shard, hour, priority, created_at, task_id, state) VALUES (?, ?, ?, ?, ?, ?) \
-               USING TIMESTAMP ?";
-    keyspace.run(row, (shard, hour, record.priority, created, id, state, written_at)).await;
+    let row = "INSERT INTO $.task_queue (shard, period, priority, created_at, task_id, state) \
+               VALUES (?, ?, ?, ?, ?, ?) USING TIMESTAMP ?";
+    keyspace.run(row, (shard, period, record.priority, created, id, state, written_at)).await;
+}
+
+async fn mark(keyspace: &Keyspace, record: &TaskRecord, written_at: i64) {
+    let mark = "INSERT INTO $.task_period (list, shard, period, mark) VALUES ('queue', ?, ?, 0) USING TIMESTAMP ?";
+    keyspace.run(mark, (shard_of(record), period_of(record), written_at)).await;
+}
+
+async fn marks(keyspace: &Keyspace) -> usize {
+    let marks = keyspace.run("SELECT period FROM $.task_period WHERE list = 'queue' ALLOW FILTERING", ()).await;
+    marks.into_rows_result().expect("a select has rows").rows_num()
 }
 
 fn now() -> i64 {
@@ -104,29 +121,67 @@ async fn a_row_in_a_wrong_place_moves() -> Kept {
 }
 
 #[tokio::test]
-async fn old_hours_without_tasks_are_forgotten() -> Kept {
+async fn old_periods_without_tasks_are_forgotten() -> Kept {
     let keyspace = Keyspace::take().await;
     let node = keyspace.node();
-    let (old, recent) = (record(5 * HOUR), record(now() as u64));
-    for first in [&old, &recent] {
-        node.tasks.insert(first, &[]).await?;
-        node.tasks.compare_and_set(&TaskRecord { state: TaskState::Failed, ..announced(first) }, &[]).await?;
-    }
-    node.tasks.queue(&TaskState::ALL, 10).await?;
-    let hours = keyspace.run("SELECT period FROM $.task_period WHERE list = 'queue' ALLOW FILTERING", ()).await;
-    assert_eq!(hours.into_rows_result().expect("a select has rows").rows_num(), 1);
+    let (old, recent) = (record(50 * MINUTE), record(70 * MINUTE));
+    mark(&keyspace, &old, now() - 11 * MINUTE as i64).await;
+    mark(&keyspace, &recent, now() - 9 * MINUTE as i64).await;
+    assert_eq!(node.tasks.queue(&TaskState::ALL, 10).await?, []);
+    assert_eq!(marks(&keyspace).await, 1);
     // Marked anew.
-    let again = TaskRecord { id: TaskId::fresh(), ..old };
-    node.tasks.insert(&again, &[]).await?;
-    assert_eq!(node.tasks.queue(&TaskState::ALL, 10).await?, [again]);
+    node.tasks.insert(&old, &[]).await?;
+    assert_eq!(node.tasks.queue(&TaskState::ALL, 10).await?, [old]);
+    Ok(())
+}
+
+/// The clock of the node that made the task, or of the one that looks for it, is hours off.
+#[tokio::test]
+async fn a_period_that_was_marked_lately_is_not_forgotten_whatever_it_is_called() -> Kept {
+    let keyspace = Keyspace::take().await;
+    let (node, other) = (keyspace.node(), keyspace.node());
+    for created_at in [now() as u64 - 200 * MINUTE, now() as u64 + 200 * MINUTE] {
+        let first = record(created_at);
+        node.tasks.insert(&first, &[]).await?;
+        node.tasks.compare_and_set(&TaskRecord { state: TaskState::Failed, ..announced(&first) }, &[]).await?;
+        assert_eq!(other.tasks.queue(&TaskState::ALL, 10).await?, []);
+        let second = sibling(&first);
+        node.tasks.insert(&second, &[]).await?;
+        assert_eq!(other.tasks.queue(&TaskState::ALL, 10).await?, std::slice::from_ref(&second));
+        node.tasks.compare_and_set(&TaskRecord { state: TaskState::Failed, ..announced(&second) }, &[]).await?;
+    }
+    assert_eq!(marks(&keyspace).await, 2);
     Ok(())
 }
 
 #[tokio::test]
-async fn lists_and_the_queue_span_hours_and_days() -> Kept {
+async fn a_period_is_marked_again_as_long_as_tasks_come() -> Kept {
     let keyspace = Keyspace::take().await;
     let node = keyspace.node();
-    let mut records: Vec<TaskRecord> = (0..40).map(|n| record(n * 7 * HOUR + n)).collect();
+    let first = record(now() as u64);
+    node.tasks.insert(&first, &[]).await?;
+    // As who found it empty later.
+    keyspace.run("DELETE FROM $.task_period WHERE list = 'queue' AND shard = ?", (shard_of(&first),)).await;
+    tokio::time::pause();
+    tokio::time::advance(std::time::Duration::from_secs(301)).await;
+    tokio::time::resume();
+    let second = sibling(&first);
+    node.tasks.insert(&second, &[]).await?;
+    let found = keyspace.node().tasks.queue(&TaskState::ALL, 10).await?;
+    assert!(found.contains(&second), "{found:?}");
+    Ok(())
+}
+
+/// Another task of the same partition.
+pub fn sibling(task: &TaskRecord) -> TaskRecord {
+    TaskRecord { id: TaskId(uuid::Uuid::from_u128(task.id.0.as_u128() ^ (1 << 20))), ..task.clone() }
+}
+
+#[tokio::test]
+async fn lists_and_the_queue_span_periods_and_days() -> Kept {
+    let keyspace = Keyspace::take().await;
+    let node = keyspace.node();
+    let mut records: Vec<TaskRecord> = (0..40).map(|n| record(n * 500 * MINUTE + n)).collect();
     for record in &records {
         node.tasks.insert(record, &[]).await?;
     }

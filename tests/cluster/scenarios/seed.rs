@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
 use super::{super::nodes::Cluster, assert_all_is_well};
@@ -26,6 +27,61 @@ async fn its_clients_submit_watch_and_ask_as_they_always_did() {
     let (status, value) = cluster.get(worker, "/get_from_redis/nobody").await;
     assert_eq!((status, value.contains(r#""value":null"#)), (200, true));
     assert_eq!(cluster.post("/send_task/none").await, (400, r#"{"detail":"Invalid task type"}"#.to_owned()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn its_clients_store_cache_and_fetch_as_they_always_did() {
+    const STORE: &str = "/store_mnist_dataset_to_cassandra";
+    const WARM: &str = "/store_data_from_cassandra_to_redis";
+    let files = small_mnist();
+    let dir = files.path().to_str().expect("it is text");
+    let cluster = Cluster::start_with(2, 1, &[("KUBEML__DATASETS__MNIST__DIR", dir)]).await;
+    let (api, other, worker) = (&cluster.apis[0], &cluster.apis[1], &cluster.workers[0]);
+    let nothing = r#"{"detail":"Failed to fetch data: the dataset mnist is not stored"}"#;
+    let stored = r#"{"status":"mnist data successfully stored."}"#;
+    let fetched = r#"{"status":"Data fetched from Redis cache","cached":true}"#;
+    let put = r#"{"status":"Data cached successfully","key":"k1","value":{"value":"v1"}}"#;
+    let got = r#"{"status":"Data fetched successfully","key":"k1","value":{"value":"v1"}}"#;
+    let no_object = r#"{"detail":[{"loc":["body"],"msg":"value is not a valid dict","type":"type_error.dict"}]}"#;
+    let unknown = r#"{"detail":"Failed to fetch data from Redis cache."}"#;
+    let unknown_to_worker = r#"{"status":"Data fetched successfully","key":"k2","value":null}"#;
+    for (node, method, path, body, status, answer) in [
+        (api, "GET", WARM, "", 500, nothing),
+        (api, "POST", STORE, "", 200, stored),
+        (other, "POST", STORE, "", 200, stored),
+        (api, "DELETE", "/api/v1/cache", "", 204, ""),
+        (api, "GET", WARM, "", 200, fetched),
+        (api, "GET", WARM, "", 200, r#"{"cached":true}"#),
+        (other, "GET", WARM, "", 200, r#"{"cached":true}"#),
+        (api, "POST", "/cache_to_redis/k1", r#"{"value": "v1"}"#, 200, put),
+        (api, "POST", "/cache_to_redis/k1", "[7]", 422, no_object),
+        (other, "GET", "/get_from_redis/k1", "", 200, got),
+        (worker, "GET", "/get_from_redis/k1", "", 200, got),
+        (api, "GET", "/get_from_redis/k2", "", 500, unknown),
+        (worker, "GET", "/get_from_redis/k2", "", 200, unknown_to_worker),
+        (worker, "POST", "/cache_to_redis/k1", r#"{"value": "v1"}"#, 200, put),
+        (worker, "POST", "/test_send_training_log", "", 200, r#"{"status":"Message sent"}"#),
+        (api, "GET", STORE, "", 405, r#"{"detail":"Method Not Allowed"}"#),
+        (api, "GET", "/load_dataset", "", 404, r#"{"detail":"Not Found"}"#),
+    ] {
+        let answered = cluster.ask(node, method, path, body).await;
+        assert_eq!(answered, (status, answer.to_owned()), "{method} {path} of {}", node.id);
+    }
+}
+
+/// Files of MNIST's format with a few images.
+fn small_mnist() -> TempDir {
+    let dir = tempfile::tempdir().expect("a directory");
+    for (part, count) in [("train", 300_u32), ("t10k", 100)] {
+        let images = [0x803, count, 28, 28].map(u32::to_be_bytes).concat();
+        let pixels = (0..count * 28 * 28).map(|n| (n % 251) as u8);
+        let images = images.into_iter().chain(pixels).collect::<Vec<u8>>();
+        std::fs::write(dir.path().join(format!("{part}-images-idx3-ubyte")), images).expect("it is writable");
+        let labels = [0x801, count].map(u32::to_be_bytes).concat();
+        let labels = labels.into_iter().chain((0..count).map(|n| (n % 10) as u8)).collect::<Vec<u8>>();
+        std::fs::write(dir.path().join(format!("{part}-labels-idx1-ubyte")), labels).expect("it is writable");
+    }
+    dir
 }
 
 #[tokio::test(flavor = "multi_thread")]
