@@ -1,10 +1,10 @@
 //! `kubeml serve`: a node until somebody ends it.
 
-use std::{net::SocketAddr, process::ExitCode};
+use std::{net::SocketAddr, process::ExitCode, time::Duration};
 
 use anyhow::Context as _;
 use clap::Args;
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, time::sleep};
 
 use super::signals::Signals;
 use crate::{
@@ -12,6 +12,9 @@ use crate::{
     http::{self, Api, Phase},
     node::Node,
 };
+
+/// What a shutdown may take beyond the drain's time, for whatever does not keep to its own limit.
+const GRACE: Duration = Duration::from_secs(3);
 
 #[derive(Debug, Default, Args)]
 pub struct Serve {
@@ -29,7 +32,7 @@ impl Serve {
     }
 }
 
-/// Returns when the node has ended: at a signal with success, by itself without.
+/// Returns when the node has ended: at a signal with success, by itself or too late without.
 pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::listen()?;
     let mut node = Node::start(&config).await?;
@@ -56,8 +59,13 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
         let _ = server.await;
         node.stop().await;
     };
+    let limit = config.node.drain_timeout + GRACE;
     tokio::select! {
         () = drained => Ok(ExitCode::SUCCESS),
         signal = signals.next() => Ok(ExitCode::from(128 + signal)),
+        () = sleep(limit) => anyhow::bail!(
+            "shutting down took longer than {limit:?}: what was left goes on from its last checkpoint, here or elsewhere; \
+             a longer [node] drain_timeout gives it more time"
+        ),
     }
 }

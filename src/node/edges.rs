@@ -96,7 +96,7 @@ async fn cluster(
     let session = Session::open(store.clone());
     let chunks = ChunkPermits::new(store);
     let events = Arc::new(CassandraEvents::new(session.clone()));
-    let kafka_metrics = KafkaMetrics::new(&metrics.registry);
+    let kafka_metrics = KafkaMetrics::new(metrics);
     let kafka_metrics = kafka_metrics.map_err(|error| PortError::Rejected(format!("metrics of kafka: {error}")))?;
     let kafka = Kafka::open(bus.clone(), Arc::new(kafka_metrics))?;
     let ring = config.node.has(Role::Api).then_some(config.events.ring);

@@ -12,8 +12,7 @@ use kubeml::{
     config::{Bus, Sources, load},
     edges::kafka::{Kafka, KafkaConfig, KafkaMetrics, init},
 };
-use kubeml_actors::{ports::PortError, task::TaskId};
-use prometheus::Registry;
+use kubeml_actors::{metrics::Metrics, ports::PortError, task::TaskId};
 use tokio::time::{sleep, timeout};
 
 use super::nodes::services;
@@ -43,7 +42,7 @@ pub fn config_of(prefix: &str) -> KafkaConfig {
 }
 
 fn open(config: &KafkaConfig) -> Arc<Kafka> {
-    let metrics = KafkaMetrics::new(&Registry::new()).expect("the registry is empty");
+    let metrics = KafkaMetrics::new(&Metrics::new()).expect("the registry is empty");
     Kafka::open(config.clone(), Arc::new(metrics)).expect("the settings are good")
 }
 

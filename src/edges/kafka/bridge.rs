@@ -89,10 +89,10 @@ impl Submissions {
                 self.backoff = (pause * 2).min(BACKOFF_MAX);
                 return Verdict::Again(pause);
             }
-            Err(NotSubmitted::Never(problem)) => {
-                bury(&self.kafka, message, "invalid_task", &problem);
-                "invalid"
-            }
+            Err(NotSubmitted::Never(problem)) => match bury(&self.kafka, message, "invalid_task", &problem).await {
+                Verdict::Settled => "invalid",
+                again => return again,
+            },
         };
         self.backoff = BACKOFF_FIRST;
         self.kafka.metrics.count("in", &topic, outcome);

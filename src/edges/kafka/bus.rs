@@ -33,6 +33,8 @@ use super::{
 const GROUP: &str = "task-consumer-group-1";
 /// Hints that wait for a receiver.
 const WAITING_MAX: usize = 256;
+/// Before a dead letter that did not arrive is sent again.
+const BURY_PAUSE: Duration = Duration::from_secs(1);
 
 pub struct KafkaBus {
     kafka: Arc<Kafka>,
@@ -185,10 +187,10 @@ impl Handler for Hints {
             TaskMessage::Hint(hint) => return self.hand_out(hint, &topic, message.receipt),
             // The bridge's.
             TaskMessage::Submission(_) => "ignored",
-            TaskMessage::Unreadable(detail) => {
-                bury(&self.kafka, &message, "unreadable", &detail);
-                "unreadable"
-            }
+            TaskMessage::Unreadable(detail) => match bury(&self.kafka, &message, "unreadable", &detail).await {
+                Verdict::Settled => "unreadable",
+                again => return again,
+            },
         };
         self.kafka.metrics.count("in", &topic, outcome);
         Verdict::Settled
@@ -212,13 +214,18 @@ impl Hints {
     }
 }
 
-/// Puts aside a message on `task` that nobody can act on.
-pub fn bury(kafka: &Kafka, message: &Incoming<'_>, reason: &'static str, detail: &str) {
+/// Puts aside a message on `task` that nobody can act on. It is settled when its letter has arrived.
+pub async fn bury(kafka: &Kafka, message: &Incoming<'_>, reason: &'static str, detail: &str) -> Verdict {
     let (topic, letters) = (kafka.topic(Topic::Task), kafka.topic(Topic::DeadLetters));
     let Receipt { partition, offset, .. } = message.receipt;
-    tracing::warn!(topic, partition, offset, reason, detail, "a dead letter");
     let dead = messages::dead(Dead { topic: &topic, partition, offset, reason, detail, value: message.value });
     let key = format!("{topic}/{partition}/{offset}");
     let letter = Message { topic: &letters, key: Some(&key), value: dead.as_bytes(), headers: None };
-    kafka.producer.send_and_forget(letter);
+    if let Err(error) = kafka.producer.deliver([letter]).await {
+        tracing::warn!(topic, partition, offset, %error, "a dead letter has to wait, and what follows with it");
+        return Verdict::Again(BURY_PAUSE);
+    }
+    tracing::warn!(topic, partition, offset, reason, detail, "a dead letter");
+    kafka.metrics.dead_letters.with_label_values(&[Topic::Task.name(), reason]).inc();
+    Verdict::Settled
 }

@@ -13,15 +13,17 @@ mod tests;
 const PREFIX_LENGTH_MAX: usize = 100;
 
 /// What KubeML's correctness hangs on, and what has a key of its own.
-const OURS: [&str; 11] = [
+const OURS: [&str; 13] = [
     "acks",
     "bootstrap.servers",
+    "delivery.timeout.ms",
     "enable.auto.commit",
     "enable.auto.offset.store",
     "enable.idempotence",
     "enable.partition.eof",
     "group.id",
     "group.instance.id",
+    "message.timeout.ms",
     "metadata.broker.list",
     "request.required.acks",
     "transactional.id",

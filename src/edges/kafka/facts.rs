@@ -2,7 +2,8 @@
 //!
 //! The store has each fact before Kafka hears of it. A message is the older system's line, which its clients read, and
 //! in a header the fact itself, which our nodes read. Messages may come twice; those that Kafka did not take are sent
-//! again from the store, as long as this process lives.
+//! again from the store, as long as this process lives. Messages wait for brokers in the order of their sending, without
+//! limit of time; what the queue has no room for is owed, and joined by whatever follows of its task.
 
 mod debts;
 mod heard;
@@ -97,6 +98,8 @@ impl KafkaFacts {
             }
             return self.settled(events).await;
         }
+        // Whoever asks again and again during an outage does not fill the queue with copies.
+        self.shared.kafka.has(&[Topic::TrainingLog]).await?;
         self.shared.deliver(events).await
     }
 
@@ -141,7 +144,9 @@ impl Shared {
             }
         };
         match self.message(event) {
-            Ok(message) => self.kafka.producer.send(self.addressed(&message), Box::new(told)),
+            Ok(message) => {
+                self.kafka.producer.send(self.addressed(&message), Box::new(told));
+            }
             // It is in the store, so it was encoded before.
             Err(error) => tracing::warn!(%task, %seq, %error, "a fact cannot be sent"),
         }

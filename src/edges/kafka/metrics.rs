@@ -1,5 +1,6 @@
 //! What is counted of Kafka, partly from librdkafka's statistics. No label names a task.
 
+use kubeml_actors::metrics::Metrics;
 use prometheus::{IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, core::Collector};
 use rdkafka::statistics::Statistics;
 
@@ -7,6 +8,7 @@ pub struct KafkaMetrics {
     pub(super) messages: IntCounterVec,
     pub(super) rebalances: IntCounterVec,
     pub(super) facts_owed: IntGauge,
+    pub(super) dead_letters: IntCounterVec,
     lag: IntGaugeVec,
     brokers: IntGaugeVec,
     queue_messages: IntGauge,
@@ -16,7 +18,8 @@ pub struct KafkaMetrics {
 impl KafkaMetrics {
     /// # Errors
     /// When they are in the registry already.
-    pub fn new(registry: &Registry) -> prometheus::Result<Self> {
+    pub fn new(metrics: &Metrics) -> prometheus::Result<Self> {
+        let registry = &metrics.registry;
         let gauges = |name, help, labels: &[&str]| add(registry, IntGaugeVec::new(Opts::new(name, help), labels));
         let counters = |name, help, labels: &[&str]| add(registry, IntCounterVec::new(Opts::new(name, help), labels));
         let gauge = |name, help| add(registry, IntGauge::new(name, help));
@@ -28,6 +31,7 @@ impl KafkaMetrics {
             )?,
             rebalances: counters("kubeml_bus_rebalances_total", "Assignments of partitions to this node", &["group"])?,
             facts_owed: gauge("kubeml_bus_facts_owed_tasks", "Tasks with facts that Kafka has not taken yet")?,
+            dead_letters: metrics.dead_letters.clone(),
             lag: gauges(
                 "kubeml_bus_consumer_lag",
                 "Messages that a group has not committed, of the partitions that this node reads",

@@ -10,7 +10,7 @@ use rdkafka::{
     ClientConfig,
     error::{KafkaError, RDKafkaErrorCode},
     message::OwnedHeaders,
-    producer::{BaseRecord, Producer as _, ThreadedProducer},
+    producer::{BaseRecord, Producer as _, PurgeConfig, ThreadedProducer},
 };
 use tokio::{sync::oneshot, task::spawn_blocking, time::timeout};
 
@@ -23,6 +23,8 @@ type Client = Detached<ThreadedProducer<Context>>;
 
 /// How long a sender waits who wants to know that his message has arrived.
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(5);
+/// To tell the senders of purged messages.
+const PURGE_TIMEOUT: Duration = Duration::from_secs(1);
 
 pub struct Producer {
     settings: ClientConfig,
@@ -47,27 +49,28 @@ impl Producer {
             .set("linger.ms", "0")
             .set("compression.type", "lz4")
             .set("queue.buffering.max.kbytes", "32768")
-            .set("message.timeout.ms", "300000")
             .set("topic.metadata.propagation.max.ms", "5000");
-        let settings = config.overriding(settings);
+        let mut settings = config.overriding(settings);
+        // A message that waits keeps those behind it waiting, however long brokers are away. Given up, it would come after
+        // them when it is sent again, and who has heard those passes it over.
+        settings.set("message.timeout.ms", "0");
         let client = RwLock::new(Arc::new(create(&settings, &context)?));
         Ok(Self { settings, context, client })
     }
 
-    /// Enqueues a message; never waits. `outcome` is called once, from here if it cannot be enqueued.
-    pub fn send(&self, message: Message<'_>, outcome: Outcome) {
+    /// Enqueues a message; never waits. `outcome` is called once, from here if it cannot be enqueued: then `false`.
+    pub fn send(&self, message: Message<'_>, outcome: Outcome) -> bool {
         let Message { topic, key, value, headers } = message;
         let mut record = BaseRecord::with_opaque_to(topic, Box::new(outcome)).payload(value);
         (record.key, record.headers) = (key, headers);
         let client = self.client();
-        let Err((error, record)) = client.send(record) else { return };
-        let is_lost = error.rdkafka_error_code() == Some(RDKafkaErrorCode::Fatal);
-        let refused =
-            if is_lost && self.replace(&client) { self.client().send(record).err() } else { Some((error, record)) };
-        if let Some((error, record)) = refused {
-            self.context.metrics.count("out", topic, "refused");
-            (record.delivery_opaque)(Err(error));
+        let Err((error, record)) = client.send(record) else { return true };
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::Fatal) {
+            self.replace(&client);
         }
+        self.context.metrics.count("out", topic, "refused");
+        (record.delivery_opaque)(Err(error));
+        false
     }
 
     /// Enqueues a message that may get lost.
@@ -81,14 +84,18 @@ impl Producer {
         self.send(message, Box::new(told));
     }
 
-    /// Sends messages and returns when all have arrived.
+    /// Sends messages in their order and returns when all have arrived.
     pub async fn deliver<'a>(&self, messages: impl IntoIterator<Item = Message<'a>>) -> Result<(), PortError> {
         let mut arrivals = Vec::new();
         for message in messages {
             let (told, arrival) = oneshot::channel();
             // Who has stopped waiting is not told.
-            self.send(message, Box::new(move |result| drop(told.send(result))));
+            let is_sent = self.send(message, Box::new(move |result| drop(told.send(result))));
             arrivals.push(arrival);
+            if !is_sent {
+                // There may be room again: what follows must not overtake it.
+                break;
+            }
         }
         let all = async {
             for arrival in arrivals {
@@ -120,21 +127,22 @@ impl Producer {
         self.client.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Puts a new client in the place of one that has failed for good.
-    fn replace(&self, failed: &Arc<Client>) -> bool {
+    /// Puts a new client in the place of one that has failed for good. Whoever waits for the old one is told first, so
+    /// that nothing newer overtakes what he sends again.
+    fn replace(&self, failed: &Arc<Client>) {
         let mut client = self.client.write().unwrap_or_else(PoisonError::into_inner);
         if !Arc::ptr_eq(&client, failed) {
-            return true;
+            return;
         }
         tracing::warn!("the producer of kafka messages has failed for good and is replaced");
+        failed.purge(PurgeConfig::default().queue().inflight());
+        if let Err(error) = failed.flush(PURGE_TIMEOUT) {
+            tracing::warn!(%error, "not everybody was told in time that his message was given up");
+        }
         match create(&self.settings, &self.context) {
             Ok(created) => *client = Arc::new(created),
-            Err(error) => {
-                tracing::warn!(%error, "it cannot be replaced");
-                return false;
-            }
+            Err(error) => tracing::warn!(%error, "it cannot be replaced"),
         }
-        true
     }
 }
 

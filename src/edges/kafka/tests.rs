@@ -1,26 +1,30 @@
 //! Brokers that fail, in this process: no server needed.
 
-use std::{collections::BTreeMap, future::Future, sync::Mutex as StdMutex};
+use std::{future::Future, sync::Mutex as StdMutex};
 
 use async_trait::async_trait;
 use kubeml_actors::{
     event::{Seq, TaskEvent},
+    metrics::Metrics,
     ports::{Hint, Position, TaskBus as _},
     task::TaskId,
     testing::contracts::samples,
 };
-use prometheus::Registry;
-use rdkafka::{mocking::MockCluster, producer::DefaultProducerContext};
+use rdkafka::{
+    mocking::MockCluster,
+    producer::DefaultProducerContext,
+    types::{RDKafkaApiKey, RDKafkaRespErr},
+};
 use tokio::time::{sleep, timeout};
 
-use super::*;
+use super::{producer::Message, *};
 
 const SOON: Duration = Duration::from_secs(60);
 const GIVEN_AGAIN: Duration = Duration::from_secs(2);
 
 type Brokers = MockCluster<'static, DefaultProducerContext>;
 
-fn brokers() -> (Brokers, Arc<Kafka>) {
+fn brokers(client: &[(&str, &str)]) -> (Brokers, Arc<Kafka>) {
     let brokers = MockCluster::new(1).expect("it starts");
     for topic in Topic::ALL {
         brokers.create_topic(topic.name(), 2, 1).expect("it is new");
@@ -30,9 +34,9 @@ fn brokers() -> (Brokers, Arc<Kafka>) {
         topic_prefix: String::new(),
         username: None,
         password_file: None,
-        client: BTreeMap::from([("message.timeout.ms".to_owned(), "500".to_owned())]),
+        client: client.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
     };
-    let metrics = KafkaMetrics::new(&Registry::new()).expect("the registry is empty");
+    let metrics = KafkaMetrics::new(&Metrics::new()).expect("the registry is empty");
     (brokers, Kafka::open(config, Arc::new(metrics)).expect("the settings are good"))
 }
 
@@ -63,35 +67,102 @@ async fn heard(facts: &KafkaFacts) -> Vec<TaskEvent> {
     page.map(|page| page.entries.into_iter().map(|entry| entry.event).collect()).unwrap_or_default()
 }
 
+/// A writer and listener, and what it has stored.
+struct Bench {
+    brokers: Brokers,
+    kafka: Arc<Kafka>,
+    store: Arc<Store>,
+    facts: KafkaFacts,
+    task: TaskId,
+}
+
+impl Bench {
+    async fn start(client: &[(&str, &str)]) -> Self {
+        let (brokers, kafka) = brokers(client);
+        let store = Arc::new(Store::default());
+        let facts = KafkaFacts::start(kafka.clone(), store.clone(), Some(1_000));
+        eventually("it is connected", async || facts.is_connected()).await;
+        Self { brokers, kafka, store, facts, task: TaskId::fresh() }
+    }
+
+    fn write(&self, numbers: std::ops::Range<u64>) {
+        for n in numbers {
+            let fact = samples::fact(self.task, 1, n);
+            self.store.0.lock().expect("nobody panics").push(fact.clone());
+            self.facts.publish(&[fact]);
+        }
+    }
+
+    async fn go_down(&self) {
+        self.brokers.broker_down(1).expect("it was up");
+        eventually("the outage is seen", async || !self.facts.is_connected()).await;
+    }
+
+    fn owed(&self) -> i64 {
+        self.kafka.metrics.facts_owed.get()
+    }
+
+    /// Whatever was stored, in its order.
+    async fn all_are_heard(&self) {
+        let stored = self.store.0.lock().expect("nobody panics").clone();
+        eventually("all are heard", async || heard(&self.facts).await.len() >= stored.len()).await;
+        assert_eq!(heard(&self.facts).await, stored);
+        eventually("nothing is owed", async || self.owed() == 0).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn facts_of_an_outage_are_heard_after_it_in_order() {
-    let (brokers, kafka) = brokers();
-    let (store, task) = (Arc::new(Store::default()), TaskId::fresh());
-    let facts = KafkaFacts::start(kafka.clone(), store.clone(), Some(1_000));
-    let write = |range: std::ops::Range<u64>| {
-        let events: Vec<TaskEvent> = range.map(|n| samples::fact(task, 1, n)).collect();
-        store.0.lock().expect("nobody panics").extend(events.clone());
-        facts.publish(&events);
-    };
-    eventually("it is connected", async || facts.is_connected()).await;
-    write(0..10);
-    eventually("the first are heard", async || heard(&facts).await.len() == 10).await;
-    brokers.broker_down(1).expect("it was up");
-    eventually("the outage is seen", async || !facts.is_connected()).await;
-    write(10..60);
-    eventually("they are owed", async || kafka.metrics.facts_owed.get() == 1).await;
-    assert!(facts.delivered(&[samples::fact(task, 1, 59)]).await.is_err(), "nobody takes them");
-    write(60..70);
-    brokers.broker_up(1).expect("it was down");
-    eventually("nothing is owed", async || kafka.metrics.facts_owed.get() == 0).await;
-    eventually("all are heard", async || heard(&facts).await.len() == 70).await;
-    assert_eq!(heard(&facts).await, *store.0.lock().expect("nobody panics"));
-    eventually("it is connected again", async || facts.is_connected()).await;
+async fn facts_wait_for_an_outage_to_end_however_long_and_are_heard_in_order() {
+    // As if the outage took longer than messages may wait by default.
+    let bench = Bench::start(&[("message.timeout.ms", "1500")]).await;
+    bench.write(0..10);
+    bench.all_are_heard().await;
+    bench.go_down().await;
+    for wave in 1..4 {
+        bench.write(wave * 10..wave * 10 + 10);
+        assert!(bench.facts.delivered(&[samples::fact(bench.task, 1, 0)]).await.is_err(), "nobody takes it");
+    }
+    assert_eq!(bench.owed(), 0, "nothing was given up");
+    bench.brokers.broker_up(1).expect("it was down");
+    bench.all_are_heard().await;
+    eventually("it is connected again", async || bench.facts.is_connected()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn facts_for_which_the_queue_has_no_room_are_sent_from_the_store_in_order() {
+    let bench = Bench::start(&[("queue.buffering.max.messages", "300")]).await;
+    bench.go_down().await;
+    bench.write(0..700);
+    assert_eq!(bench.owed(), 1);
+    bench.brokers.broker_up(1).expect("it was down");
+    bench.write(700..710);
+    bench.all_are_heard().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_producer_that_failed_for_good_is_replaced_and_the_order_is_kept() {
+    let bench = Bench::start(&[]).await;
+    bench.write(0..10);
+    bench.all_are_heard().await;
+    let out_of_order = RDKafkaRespErr::RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER;
+    // A broker that refuses one refuses whatever comes after it.
+    bench.brokers.request_errors(RDKafkaApiKey::Produce, &[out_of_order; 1_000]);
+    let first = bench.kafka.producer.client();
+    bench.write(10..30);
+    eventually("it is replaced", async || {
+        // Whoever writes meets the failure.
+        bench.kafka.producer.send_and_forget(Message { topic: "task", key: None, value: b"{}", headers: None });
+        !Arc::ptr_eq(&first, &bench.kafka.producer.client())
+    })
+    .await;
+    bench.brokers.clear_request_errors(RDKafkaApiKey::Produce);
+    bench.write(30..40);
+    bench.all_are_heard().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn hints_flow_again_after_an_outage() {
-    let (brokers, kafka) = brokers();
+    let (brokers, kafka) = brokers(&[]);
     let bus = KafkaBus::start(kafka, true);
     // A hint may be lost, so it is given until it is received.
     let received = async |hint: Hint| loop {
@@ -112,5 +183,29 @@ async fn hints_flow_again_after_an_outage() {
     brokers.broker_up(1).expect("it was down");
     eventually("the end of it too", async || bus.check().await.is_ok()).await;
     timeout(SOON, received(hint())).await.expect("it arrives");
+    bus.close(SOON).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_is_settled_when_its_dead_letter_has_arrived() {
+    let (brokers, kafka) = brokers(&[("topic.metadata.propagation.max.ms", "100")]);
+    let outcomes = |outcome| kafka.metrics.messages.with_label_values(&["out", "task_dead_letter", outcome]).get();
+    let letters = || kafka.metrics.dead_letters.with_label_values(&["task", "unreadable"]).get();
+    let missing = RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
+    brokers.topic_error("task_dead_letter", missing).expect("there is such a topic");
+    let garbage = Message { topic: "task", key: None, value: b"garbage", headers: None };
+    kafka.producer.deliver([garbage]).await.expect("it arrives");
+    let bus = KafkaBus::start(kafka.clone(), true);
+    eventually("its letter is refused", async || outcomes("failed") > 0).await;
+    bus.close(SOON).await;
+    drop(bus);
+    assert_eq!((outcomes("ok"), letters()), (0, 0));
+    brokers.topic_error("task_dead_letter", RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR).expect("there is one");
+    let bus = KafkaBus::start(kafka.clone(), true);
+    eventually("it was not settled", async || letters() == 1).await;
+    let hint = Hint { task: TaskId::fresh(), model: None };
+    bus.publish(hint);
+    let received = timeout(SOON, bus.receive()).await.expect("it holds nothing up");
+    assert_eq!((received, outcomes("ok")), (Ok(hint), 1));
     bus.close(SOON).await;
 }

@@ -15,6 +15,10 @@ pub async fn run(shared: Arc<Shared>, store: Arc<dyn ReadFacts>) {
         let (task, from) = shared.debts.next().await;
         match pay(&shared, &*store, task, from).await {
             Ok(next) => shared.debts.paid(task, from, next),
+            Err(error) if !error.is_transient() => {
+                tracing::warn!(%task, %error, "facts that are not to be had are not sent again");
+                shared.debts.paid(task, from, from);
+            }
             Err(error) => {
                 tracing::debug!(%task, %error, "facts cannot be sent again yet");
                 sleep(PAUSE).await;

@@ -1,12 +1,12 @@
 //! What is owed stays owed until all of it is paid.
 
 use futures::FutureExt as _;
-use prometheus::Registry;
+use kubeml_actors::metrics::Metrics;
 
 use super::*;
 
 fn debts() -> Debts {
-    Debts::new(Arc::new(KafkaMetrics::new(&Registry::new()).expect("the registry is empty")))
+    Debts::new(Arc::new(KafkaMetrics::new(&Metrics::new()).expect("the registry is empty")))
 }
 
 fn next(debts: &Debts) -> Option<(TaskId, Seq)> {
