@@ -43,10 +43,9 @@ impl ClusterState {
         // Weak, since Kafka's side reads the events.
         let telling = Arc::downgrade(&facts);
         events.on_facts(move |record, events| {
-            if let Some(facts) = telling.upgrade() {
-                facts.learn(record);
-                facts.publish(events);
-            }
+            let Some(facts) = telling.upgrade() else { return true };
+            facts.learn(record);
+            facts.publish(events)
         });
         Self { tasks, events, facts }
     }

@@ -59,9 +59,10 @@ impl CassandraEvents {
     }
 
     /// `tell` hears of each transition's facts once they are durable, perhaps just before they can be read; and again of
-    /// those that whoever made them may not have told. Counts once.
-    pub fn on_facts(&self, tell: impl Fn(&TaskRecord, &[TaskEvent]) + Send + Sync + 'static) {
-        self.records.tell(Box::new(tell));
+    /// those that whoever made them may not have told. It says whether it need not hear of them once more when they can be
+    /// read. Counts once.
+    pub fn on_facts(&self, tell: impl Fn(&TaskRecord, &[TaskEvent]) -> bool + Send + Sync + 'static) {
+        self.records.on_facts(Box::new(tell));
     }
 
     /// Writes those facts that are newer than the newest of their task, and returns when they are durable. A reader sees

@@ -34,6 +34,7 @@ pub(super) struct Periods {
     list: &'static str,
     /// When this process has marked them, and not longer ago than that is good for.
     marked: Mutex<HashMap<(i32, i64), Instant>>,
+    known: Mutex<Vec<Period>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -44,9 +45,15 @@ pub(super) struct Period {
     is_old: bool,
 }
 
+impl Period {
+    pub fn is_at(&self, other: &Self) -> bool {
+        (self.shard, self.period) == (other.shard, other.period)
+    }
+}
+
 impl Periods {
     pub fn new(session: Session, list: &'static str) -> Self {
-        Self { session, list, marked: Mutex::default() }
+        Self { session, list, marked: Mutex::default(), known: Mutex::default() }
     }
 
     /// To be called after a row was written there, and before anything relies on its being found.
@@ -61,6 +68,15 @@ impl Periods {
         marked.retain(|_, marked| is_fresh(marked));
         marked.insert((shard, period), now);
         Ok(())
+    }
+
+    /// Those that were there when somebody last noted it.
+    pub fn known(&self) -> Vec<Period> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub fn note_known(&self, periods: Vec<Period>) {
+        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = periods;
     }
 
     /// Those of each shard.

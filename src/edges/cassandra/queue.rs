@@ -90,6 +90,9 @@ pub(super) struct Queue {
     unread: Unread,
 }
 
+/// Rows of one period in the order of the queue, and whether these are all.
+type Scan = (Vec<Queued>, bool);
+
 /// A part of the queue: those of the marks, and those of the rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Part {
@@ -131,16 +134,26 @@ impl Queue {
     /// `limit` of each partition are read, and none is given that may come after one that was not reached.
     ///
     /// A few partitions that cannot be read keep nobody from the tasks in the others.
-    pub async fn rows(&self, wanted: Wanted, limit: usize) -> Result<(Vec<Queued>, bool), PortError> {
-        let marks = self.periods.by_shard().await.into_iter();
+    pub async fn rows(&self, wanted: Wanted, limit: usize) -> Result<Scan, PortError> {
+        // Most of the time the periods are those of the last scan: they are read while it is asked which there are.
+        let known = self.periods.known();
+        let (marks, scans) = tokio::join!(self.periods.by_shard(), self.scans(known.clone(), wanted, limit));
+        let (marks, mut scans) = (marks.into_iter(), scans?);
         let marks = stream::iter(marks.map(|(shard, found)| (Part::Marks { shard }, found)));
-        let periods = self.readable(marks).await?;
-        let scans = periods.into_iter().flatten().map(async |period| {
-            let Period { shard, period: number, .. } = period;
-            (Part::Rows { shard, period: number }, self.rows_of(period, wanted, limit).await)
-        });
-        let scans = self.readable(stream::iter(scans).buffer_unordered(SCANS_AT_ONCE)).await?;
+        let periods: Vec<Period> = self.readable(marks).await?.into_iter().flatten().collect();
+        let news: Vec<Period> =
+            periods.iter().filter(|period| !known.iter().any(|k| k.is_at(period))).copied().collect();
+        scans.extend(self.scans(news, wanted, limit).await?);
+        self.periods.note_known(periods);
         Ok(merged(scans))
+    }
+
+    async fn scans(&self, periods: Vec<Period>, wanted: Wanted, limit: usize) -> Result<Vec<Scan>, PortError> {
+        let scans = periods.into_iter().map(async |period| {
+            let part = Part::Rows { shard: period.shard, period: period.period };
+            (part, self.rows_of(period, wanted, limit).await)
+        });
+        self.readable(stream::iter(scans).buffer_unordered(SCANS_AT_ONCE)).await
     }
 
     /// Leaves out what cannot be read, unless that is too much.
@@ -162,7 +175,7 @@ impl Queue {
         Ok(readable)
     }
 
-    async fn rows_of(&self, period: Period, wanted: Wanted, limit: usize) -> Result<(Vec<Queued>, bool), PortError> {
+    async fn rows_of(&self, period: Period, wanted: Wanted, limit: usize) -> Result<Scan, PortError> {
         let (mut found, mut is_empty, mut next) = (Vec::new(), true, Some(PagingState::start()));
         while let Some(state) = next {
             let page: Vec<Row>;
@@ -237,7 +250,7 @@ impl Queued {
 }
 
 /// Each scan is in order, and says whether it is complete.
-fn merged(scans: Vec<(Vec<Queued>, bool)>) -> (Vec<Queued>, bool) {
+fn merged(scans: Vec<Scan>) -> Scan {
     let ends = scans.iter().filter(|(_, is_complete)| !is_complete).filter_map(|(rows, _)| rows.last());
     let end = ends.map(|row| row.key.order()).min();
     let mut rows: Vec<Queued> = scans.into_iter().flat_map(|(rows, _)| rows).collect();

@@ -44,8 +44,8 @@ pub(super) struct Records {
 }
 
 /// Told of a record's facts as soon as they are in its row, and of those that were taken along: whoever made them may not
-/// have lived to tell them.
-pub(super) type Tell = Box<dyn Fn(&TaskRecord, &[TaskEvent]) + Send + Sync>;
+/// have lived to tell them. Says whether it need not be told once more when they are in the log.
+pub(super) type Tell = Box<dyn Fn(&TaskRecord, &[TaskEvent]) -> bool + Send + Sync>;
 
 /// A version as it was read. Its facts may not be in the log yet.
 pub(super) struct Seen {
@@ -141,7 +141,7 @@ impl Records {
     }
 
     /// Once, before anything is settled.
-    pub fn tell(&self, tell: Tell) {
+    pub fn on_facts(&self, tell: Tell) {
         let _ = self.told.set(tell);
     }
 
@@ -164,12 +164,10 @@ impl Records {
         self.seen.get(id).filter(|seen| seen.version == version)
     }
 
-    /// Says what is in the record's row now.
-    pub fn told(&self, record: &TaskRecord, facts: &[Fact]) {
-        if let Some(tell) = self.told.get() {
-            let events: Vec<TaskEvent> = facts.iter().map(|fact| fact.event.clone()).collect();
-            tell(record, &events);
-        }
+    /// Tells what is in the record's row now.
+    pub fn tell(&self, record: &TaskRecord, facts: &[Fact]) -> bool {
+        let events: Vec<TaskEvent> = facts.iter().map(|fact| fact.event.clone()).collect();
+        self.told.get().is_none_or(|tell| tell(record, &events))
     }
 
     /// Sees to it that the facts of the newest version are in the log, and returns that version.
@@ -178,7 +176,7 @@ impl Records {
         if !self.is_settled(&seen) {
             let facts = self.untold(&seen, log)?;
             log.put(id, facts.clone()).await?;
-            self.told(&seen.record, &facts);
+            self.tell(&seen.record, &facts);
             self.settled.put(id, Settled::of(seen.version, &seen.record));
         }
         Ok(Some(seen.record))

@@ -131,8 +131,8 @@ impl Inner {
         }
         self.facts.begin(record.id);
         self.counts.moved(None, queued(record));
-        self.records.told(record, &facts);
-        self.log(&version, facts).await;
+        let is_told = self.records.tell(record, &facts);
+        self.log(&version, facts, is_told).await;
         Ok(Inserted::Fresh)
     }
 
@@ -180,17 +180,23 @@ impl Inner {
             return Ok(Cas::Conflict(Box::new(current)));
         }
         self.counts.moved(was_queued, queued(&next.record));
-        self.records.told(&next.record, &all);
+        let is_told = self.records.tell(&next.record, &all);
         let unlogged = if taken_along.is_ok() { facts } else { all };
-        tokio::join!(self.log(&next, unlogged), self.advise(was_queued, &next.record));
+        tokio::join!(self.log(&next, unlogged, is_told), self.advise(was_queued, &next.record));
         Ok(Cas::Applied)
     }
 
     /// The version has been written, and its facts with it; from now on they can be read as well.
-    async fn log(&self, version: &Version, facts: Vec<Fact>) {
+    async fn log(&self, version: &Version, facts: Vec<Fact>, is_told: bool) {
         let id = version.record.id;
+        let untold = if is_told { Vec::new() } else { facts.clone() };
         match self.facts.put(id, facts).await {
-            Ok(()) => self.records.note_settled(version),
+            Ok(()) => {
+                self.records.note_settled(version);
+                if !is_told {
+                    self.records.tell(&version.record, &untold);
+                }
+            }
             Err(error) => {
                 self.records.forget(id);
                 tracing::warn!(%error, task = %id, "facts stay with their record until its next version");

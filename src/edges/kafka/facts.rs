@@ -80,14 +80,16 @@ impl KafkaFacts {
         self.shared.known().insert(record.id, Known::of(Some(record)));
     }
 
-    /// Sends facts that are in the store. Never waits.
-    pub fn publish(&self, events: &[TaskEvent]) {
+    /// Sends facts that are in the store. Never waits. Says whether all are on their way; the others are sent from the store
+    /// later, and whoever has not written them there yet has to call this again when that is done.
+    pub fn publish(&self, events: &[TaskEvent]) -> bool {
         for event in events {
             // Behind a fact that is owed the order is kept: the repair sends this one, too.
             if !self.shared.debts.joins(event.task) {
                 self.shared.send(event);
             }
         }
+        !events.iter().any(|event| self.shared.debts.has(event.task))
     }
 
     /// Sends facts that are in the store, and returns when Kafka has them.
