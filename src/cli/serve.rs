@@ -59,13 +59,40 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
         let _ = server.await;
         node.stop().await;
     };
-    let limit = config.node.drain_timeout + GRACE;
+    within(config.node.drain_timeout + GRACE, drained, signals.next()).await
+}
+
+/// Waits for the end of a shutdown: no longer than `limit`, and not for a second signal.
+async fn within(
+    limit: Duration,
+    shutdown: impl Future<Output = ()>,
+    signal: impl Future<Output = u8>,
+) -> anyhow::Result<ExitCode> {
     tokio::select! {
-        () = drained => Ok(ExitCode::SUCCESS),
-        signal = signals.next() => Ok(ExitCode::from(128 + signal)),
+        () = shutdown => Ok(ExitCode::SUCCESS),
+        signal = signal => Ok(ExitCode::from(128 + signal)),
         () = sleep(limit) => anyhow::bail!(
-            "shutting down took longer than {limit:?}: what was left goes on from its last checkpoint, here or elsewhere; \
-             a longer [node] drain_timeout gives it more time"
+            "shutting down took longer than {limit:?}: tasks that were not given back go on from their last checkpoints, \
+             here or elsewhere; a longer [node] drain_timeout gives them more time"
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(28);
+
+    #[tokio::test(start_paused = true)]
+    async fn a_shutdown_that_hangs_is_given_up_and_told() {
+        let error = within(LIMIT, pending(), pending()).await.expect_err("it took too long");
+        assert!(error.to_string().starts_with("shutting down took longer than 28s: "), "{error}");
+        let code = within(LIMIT, sleep(LIMIT / 2), pending()).await.expect("it ends in time");
+        assert_eq!(format!("{code:?}"), format!("{:?}", ExitCode::SUCCESS));
+        let code = within(LIMIT, pending(), ready(15)).await.expect("it is told to");
+        assert_eq!(format!("{code:?}"), format!("{:?}", ExitCode::from(143)));
     }
 }

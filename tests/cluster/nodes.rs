@@ -8,7 +8,10 @@ use std::{
     time::Duration,
 };
 
-use kubeml::{edges::history::check, wire::TaskView};
+use kubeml::{
+    edges::{history::check, kafka::KafkaConfig},
+    wire::TaskView,
+};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -105,7 +108,14 @@ impl Cluster {
         cluster
     }
 
-    fn init(&self) {
+    /// One more worker, which is ready.
+    pub async fn join(&mut self, id: &str) {
+        let node = self.node(id, "trainer");
+        self.until_ready(&node).await;
+        self.workers.push(node);
+    }
+
+    pub fn init(&self) {
         let output = self.kubeml("init").args(["admin", "init"]).output().expect("it runs");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
@@ -177,7 +187,12 @@ impl Cluster {
 
     /// Writes to the topic `task` as other programs do.
     pub async fn write_to_bus(&self, values: &[&[u8]]) {
-        older_client::write(&config_of(&format!("{}.", self.name)), "task", values).await;
+        older_client::write(&self.topics(), "task", values).await;
+    }
+
+    /// What other programs have to know of the cluster's topics.
+    pub fn topics(&self) -> KafkaConfig {
+        config_of(&format!("{}.", self.name))
     }
 
     pub fn node_mut(&mut self, id: &str) -> &mut Node {
@@ -263,9 +278,18 @@ impl Cluster {
 
     /// The value of one series of a node.
     pub async fn metric(&self, node: &Node, series: &str) -> f64 {
+        self.found_metric(node, series).await.expect("the series exists")
+    }
+
+    /// Of a series that is there from its first event on.
+    pub async fn metric_or_zero(&self, node: &Node, series: &str) -> f64 {
+        self.found_metric(node, series).await.unwrap_or_default()
+    }
+
+    async fn found_metric(&self, node: &Node, series: &str) -> Option<f64> {
         let (_, metrics) = self.get(node, "/metrics").await;
-        let line = metrics.lines().find_map(|line| line.strip_prefix(series)).expect("the series exists");
-        line.trim().parse().expect("a number")
+        let line = metrics.lines().find_map(|line| line.strip_prefix(series))?;
+        Some(line.trim().parse().expect("a number"))
     }
 
     /// What every process did to the task store keeps the protocol, and nothing is left over.

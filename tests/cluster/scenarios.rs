@@ -4,6 +4,7 @@
 //! `cargo xtask test --suite cluster` runs them with one thread, after the adapters' tests.
 
 mod faults;
+mod group;
 mod killed;
 mod outages;
 mod rolling;

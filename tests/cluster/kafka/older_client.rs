@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 use kubeml::edges::kafka::KafkaConfig;
 use rdkafka::{
     ClientConfig, Message, Offset, TopicPartitionList,
+    admin::{AdminClient, AdminOptions},
+    client::DefaultClientContext,
     consumer::{BaseConsumer, Consumer as _},
     producer::{BaseProducer, BaseRecord, Producer as _},
 };
@@ -12,10 +14,28 @@ use tokio::task::spawn_blocking;
 
 const SOON: Duration = Duration::from_secs(60);
 
-pub fn settings(config: &KafkaConfig) -> ClientConfig {
+fn settings(config: &KafkaConfig) -> ClientConfig {
     let mut settings = ClientConfig::new();
     settings.set("bootstrap.servers", config.brokers.join(",")).set("group.id", "older-client");
     settings
+}
+
+pub async fn delete_topic(config: &KafkaConfig, name: &str) {
+    let admin: AdminClient<DefaultClientContext> = settings(config).create().expect("the settings are good");
+    let topic = format!("{}{name}", config.topic_prefix);
+    let deleted = admin.delete_topics(&[&topic], &AdminOptions::new()).await.expect("kafka answers");
+    assert!(deleted.iter().all(Result::is_ok), "{deleted:?}");
+}
+
+/// As retention does it in both partitions: what lies before `offset`, or everything.
+pub async fn delete_records(config: &KafkaConfig, name: &str, offset: Option<i64>) {
+    let admin: AdminClient<DefaultClientContext> = settings(config).create().expect("the settings are good");
+    let (topic, mut list) = (format!("{}{name}", config.topic_prefix), TopicPartitionList::new());
+    for partition in 0..2 {
+        let before = offset.map_or(Offset::End, Offset::Offset);
+        list.add_partition_offset(&topic, partition, before).expect("it is new");
+    }
+    admin.delete_records(&list, &AdminOptions::new()).await.expect("kafka answers");
 }
 
 /// Writes values to a topic, all to its partition 0.

@@ -11,15 +11,13 @@ use kubeml_actors::{
     timestamp::Timestamp,
 };
 use prometheus::IntGauge;
-use rdkafka::{
-    Offset, TopicPartitionList,
-    admin::{AdminClient, AdminOptions},
-    client::DefaultClientContext,
-};
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use super::{older_client::settings, *};
+use super::{
+    older_client::{delete_records, delete_topic},
+    *,
+};
 
 /// A log of which only Kafka's part is there.
 struct Log(KafkaFacts);
@@ -102,26 +100,6 @@ fn facts(task: TaskId, numbers: std::ops::Range<u64>) -> Vec<TaskEvent> {
     numbers.map(|n| samples::fact(task, 1, n)).collect()
 }
 
-fn admin(config: &KafkaConfig) -> AdminClient<DefaultClientContext> {
-    settings(config).create().expect("the settings are good")
-}
-
-async fn delete_topic(config: &KafkaConfig, name: &str) {
-    let topic = format!("{}{name}", config.topic_prefix);
-    let deleted = admin(config).delete_topics(&[&topic], &AdminOptions::new()).await.expect("kafka answers");
-    assert!(deleted.iter().all(Result::is_ok), "{deleted:?}");
-}
-
-/// As retention does it, up to before `offset` of each partition.
-async fn delete_records(config: &KafkaConfig, offset: Offset) {
-    let mut list = TopicPartitionList::new();
-    for partition in 0..2 {
-        let topic = format!("{}training_log", config.topic_prefix);
-        list.add_partition_offset(&topic, partition, offset).expect("it is new");
-    }
-    admin(config).delete_records(&list, &AdminOptions::new()).await.expect("kafka answers");
-}
-
 #[tokio::test]
 async fn a_topic_that_was_replaced_is_a_gap_and_then_facts_flow_again() {
     let config = system().await;
@@ -160,11 +138,11 @@ async fn what_retention_removed_is_a_gap_and_the_rest_follows() {
     assert_eq!(gaps, 0);
     assert!(log.head().borrow().0.iter().all(|counter| *counter >= 10), "both partitions have some");
 
-    delete_records(&config, Offset::Offset(5)).await;
+    delete_records(&config, "training_log", Some(5)).await;
     let mut behind = listen(&log, Some(Position(vec![1, 2])));
     assert_eq!(hear(&mut behind, 50).await.1, 1);
 
-    delete_records(&config, Offset::End).await;
+    delete_records(&config, "training_log", None).await;
     let mut behind = listen(&log, Some(Position(vec![1, 2])));
     assert_eq!(next(&mut behind).await, Delivery::Gap(Vec::new()));
     let told = facts(tasks[0], 10..12);
