@@ -12,7 +12,7 @@ use kubeml_actors::{
 
 use super::{
     periods::{Period, Periods},
-    places::{blob, day_of, id_of, is_orphan, now, shard_of, signed, unsigned},
+    places::{blob, day_of, id_of, is_orphan, shard_of, signed, unsigned},
     query::Query,
     records::{Read, Records},
     session::Session,
@@ -27,10 +27,11 @@ const REMOVE_SEEN: Query = Query::write(
     "DELETE FROM $.task_by_day USING TIMESTAMP ? WHERE day = ? AND shard = ? AND created_at = ? AND task_id = ?",
 );
 const NEWEST: Query = Query::read(
-    "SELECT created_at, task_id, model, WRITETIME(model) FROM $.task_by_day WHERE day = ? AND shard = ? LIMIT ?",
+    "SELECT created_at, task_id, model, WRITETIME(model), toUnixTimestamp(now()) FROM $.task_by_day \
+     WHERE day = ? AND shard = ? LIMIT ?",
 );
 const AFTER: Query = Query::read(
-    "SELECT created_at, task_id, model, WRITETIME(model) FROM $.task_by_day \
+    "SELECT created_at, task_id, model, WRITETIME(model), toUnixTimestamp(now()) FROM $.task_by_day \
      WHERE day = ? AND shard = ? AND (created_at, task_id) < (?, ?) LIMIT ?",
 );
 
@@ -38,13 +39,14 @@ const AFTER: Query = Query::read(
 pub(super) const READS_AT_ONCE: usize = 32;
 const ROWS_MAX: usize = 1_000;
 
-type Row = (i64, Vec<u8>, Option<String>, Option<i64>);
+type Row = (i64, Vec<u8>, Option<String>, Option<i64>, i64);
 
 #[derive(Clone, Debug)]
 struct Listed {
     cursor: ListCursor,
     model: Option<String>,
     written_at: i64,
+    read_at_millis: i64,
 }
 
 pub(super) struct Days {
@@ -154,7 +156,7 @@ impl Days {
     /// Removes a row that has no record, or not the one it says.
     async fn mend(&self, row: &Listed, read: &Read) -> Result<(), PortError> {
         let is_wrong = match read {
-            Read::Missing => is_orphan(row.written_at, now()),
+            Read::Missing => is_orphan(row.written_at, row.read_at_millis),
             Read::Record(record) => ListCursor::of(record) != row.cursor,
             Read::Damaged => false,
         };
@@ -174,9 +176,9 @@ impl Listed {
     }
 }
 
-fn listed((created_at, id, model, written_at): Row) -> Option<Listed> {
+fn listed((created_at, id, model, written_at, read_at_millis): Row) -> Option<Listed> {
     let cursor = ListCursor { created_at: Timestamp(unsigned(created_at)), id: id_of(&id)? };
-    Some(Listed { cursor, model, written_at: written_at.unwrap_or(0) })
+    Some(Listed { cursor, model, written_at: written_at.unwrap_or(0), read_at_millis })
 }
 
 /// A page of a list that is being filled, newest first.

@@ -20,7 +20,7 @@ use scylla::response::PagingState;
 
 use super::{
     periods::{Period, Periods},
-    places::{QueueKey, SHARDS, blob, id_of, is_orphan, now, signed, state_code, state_of, unsigned},
+    places::{QueueKey, SHARDS, blob, id_of, is_orphan, signed, state_code, state_of, unsigned},
     query::Query,
     records::Read,
     session::Session,
@@ -38,7 +38,8 @@ const REMOVE_SEEN: Query = Query::write(
      WHERE shard = ? AND period = ? AND priority = ? AND created_at = ? AND task_id = ?",
 );
 const ROWS: Query = Query::read(
-    "SELECT priority, created_at, task_id, state, WRITETIME(state) FROM $.task_queue WHERE shard = ? AND period = ?",
+    "SELECT priority, created_at, task_id, state, WRITETIME(state), toUnixTimestamp(now()) \
+     FROM $.task_queue WHERE shard = ? AND period = ?",
 );
 
 /// Partitions read at once.
@@ -46,7 +47,7 @@ const SCANS_AT_ONCE: usize = 32;
 /// More partitions than these do not fail by themselves: the database is away, and it is no use to ask for the rest.
 const UNREAD_MAX: usize = SHARDS as usize - 1;
 
-type Row = (i32, i64, Vec<u8>, Option<i8>, Option<i64>);
+type Row = (i32, i64, Vec<u8>, Option<i8>, Option<i64>, i64);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Queued {
@@ -54,6 +55,7 @@ pub(super) struct Queued {
     /// Advice. Unknown is not pending.
     pub state: Option<TaskState>,
     written_at: i64,
+    read_at_millis: i64,
 }
 
 /// Which rows a scan is about.
@@ -199,7 +201,7 @@ impl Queue {
     pub async fn mend(&self, row: &Queued, read: &Read) -> Result<(), PortError> {
         let record = match read {
             Read::Record(record) => record,
-            Read::Missing if is_orphan(row.written_at, now()) => return self.remove_seen(row).await,
+            Read::Missing if is_orphan(row.written_at, row.read_at_millis) => return self.remove_seen(row).await,
             Read::Missing | Read::Damaged => return Ok(()),
         };
         match row.mending(record) {
@@ -260,10 +262,10 @@ fn merged(scans: Vec<Scan>) -> Scan {
 }
 
 /// A row under no id is nobody's.
-fn queued((priority, created_at, id, state, written_at): Row) -> Option<Queued> {
+fn queued((priority, created_at, id, state, written_at, read_at_millis): Row) -> Option<Queued> {
     let id = id_of(&id)?;
     let key = QueueKey { priority, created_at: Timestamp(unsigned(created_at)), id };
-    Some(Queued { key, state: state.and_then(state_of), written_at: written_at.unwrap_or(0) })
+    Some(Queued { key, state: state.and_then(state_of), written_at: written_at.unwrap_or(0), read_at_millis })
 }
 
 #[cfg(test)]
@@ -273,7 +275,7 @@ mod tests {
     use super::*;
 
     fn row(record: &TaskRecord) -> Queued {
-        Queued { key: QueueKey::of(record), state: Some(record.state), written_at: 1_000_000 }
+        Queued { key: QueueKey::of(record), state: Some(record.state), written_at: 1_000_000, read_at_millis: 1_000 }
     }
 
     #[test]

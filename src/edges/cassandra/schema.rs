@@ -66,9 +66,19 @@ async fn make_all(config: &CassandraConfig) -> Result<Vec<String>, PortError> {
     let driver = connect_driver(config).await?;
     let datacenter = datacenter(&driver, config).await?;
     let mut done = vec![make_keyspace(&driver, config, &datacenter).await?];
-    done.extend(shortage(&driver, config, &datacenter));
-    done.push(make_tables(&driver, &config.keyspace).await?);
+    let shortage = shortage(&driver, config, &datacenter);
+    let tables = make_tables(&driver, &config.keyspace).await;
+    done.push(tables.map_err(|error| explained(error, shortage.as_deref()))?);
+    done.extend(shortage);
     Ok(done)
+}
+
+/// The database says what it cannot do, but not what to do about it.
+fn explained(error: PortError, shortage: Option<&str>) -> PortError {
+    match (error, shortage) {
+        (PortError::Unavailable(text), Some(shortage)) => PortError::Unavailable(format!("{text}; {shortage}")),
+        (error, _) => error,
+    }
 }
 
 async fn make_keyspace(driver: &RawDriver, config: &CassandraConfig, datacenter: &str) -> Result<String, PortError> {

@@ -24,7 +24,10 @@ use scylla::{
     },
     value::{CqlValue, Row},
 };
-use tokio::{sync::watch, task::AbortHandle};
+use tokio::{
+    sync::{Mutex, watch},
+    task::AbortHandle,
+};
 
 use super::{
     CassandraConfig,
@@ -47,6 +50,8 @@ struct Shared {
     request_timeout: Duration,
     link: watch::Receiver<Link>,
     prepared: RwLock<HashMap<(&'static str, Kind), PreparedStatement>>,
+    /// Held by who prepares. Cassandra forgets a statement for a moment when it is prepared twice at once.
+    preparing: Mutex<()>,
     connecting: AbortHandle,
 }
 
@@ -63,8 +68,8 @@ impl Session {
         let (place, keyspace, request_timeout) = (config.place(), config.keyspace.clone(), config.request_timeout);
         let (telling, link) = watch::channel(Link::Connecting);
         let connecting = tokio::spawn(keep_connecting(config, telling)).abort_handle();
-        let prepared = RwLock::default();
-        Self { shared: Arc::new(Shared { place, keyspace, request_timeout, link, prepared, connecting }) }
+        let (prepared, preparing) = (RwLock::default(), Mutex::default());
+        Self { shared: Arc::new(Shared { place, keyspace, request_timeout, link, prepared, preparing, connecting }) }
     }
 
     /// What errors call the database.
@@ -170,8 +175,12 @@ impl Session {
     async fn prepared(&self, query: Query) -> Result<(Arc<Connected>, PreparedStatement), PortError> {
         let connected = self.connected().await?;
         let key = (query.cql, query.kind);
-        let known = self.shared.prepared.read().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
-        if let Some(statement) = known {
+        let known = || self.shared.prepared.read().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
+        if let Some(statement) = known() {
+            return Ok((connected, statement));
+        }
+        let _preparing = self.shared.preparing.lock().await;
+        if let Some(statement) = known() {
             return Ok((connected, statement));
         }
         let prepared = connected.driver.prepare(query.cql.replace('$', &self.shared.keyspace)).await;

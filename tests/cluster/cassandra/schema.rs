@@ -59,6 +59,17 @@ async fn initialising_again_changes_nothing() {
 }
 
 #[tokio::test]
+async fn more_copies_than_nodes_are_said_to_be_too_many() {
+    let one = config(&format!("test_{}", uuid::Uuid::new_v4().simple()));
+    let two = CassandraConfig { replication_factor: 2, ..one };
+    let Err(PortError::Unavailable(why)) = init(&two).await else { panic!("there is one node") };
+    assert!(why.starts_with(&two.place()) && why.contains("required: 2, alive: 1"), "{why}");
+    assert!(why.contains("has 1 nodes for 2 copies: nothing can be written until there are more"), "{why}");
+    // Whoever comes all the same is told by the database.
+    assert!(why_unusable(&two).await.contains("required: 2, alive: 1"));
+}
+
+#[tokio::test]
 async fn a_database_that_is_down_is_named_and_found_when_it_comes() {
     let keyspace = Keyspace::take().await;
     let database = keyspace.config.addresses().remove(0);
