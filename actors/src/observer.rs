@@ -107,6 +107,13 @@ impl Observer {
         self.watched.iter().map(|(incarnation, watched)| (incarnation.clone(), watched.since))
     }
 
+    /// Whether somebody has been silent for long enough to be found dead soon.
+    pub fn is_suspicious(&self) -> bool {
+        let now = self.read_at.unwrap_or_default();
+        let silent = |watched: &Watched| now.saturating_sub(watched.since);
+        self.watched.values().any(|watched| (self.lease / 2..2 * self.lease).contains(&silent(watched)))
+    }
+
     /// How many nodes, this one included, have been heard of within a lease.
     pub fn alive(&self) -> usize {
         let now = self.read_at.unwrap_or_default();

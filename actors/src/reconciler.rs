@@ -1,7 +1,7 @@
 //! Finds what fell between: tasks whose owner is dead, ends that nobody announced. Says to others that this node lives.
 //!
 //! Hears: `ScanDue` from itself, at once when it starts and then every second, or with every heartbeat if there are other
-//! nodes to watch; `RetentionDue`, once an hour. Asks: nobody; scans the store and the registry of nodes.
+//! nodes to watch, and more often when one of them is silent; `RetentionDue`, once an hour. Asks: nobody; scans the store and the registry of nodes.
 //! Tells: the registry; the bus, about tasks that are free again. Counts tasks by state on the way.
 //! If it dies: nothing is lost; its successor beats and scans at once, well within a lease.
 
@@ -94,8 +94,12 @@ impl Scanner {
         if let Err(error) = self.scan(state).await {
             tracing::warn!(%error, "cannot scan the task store");
         }
-        let Settings { alone, lease, heartbeat, .. } = self.context.settings;
-        let next = if alone { lease.min(SCAN_INTERVAL_MAX) } else { heartbeat };
+        let Settings { lease, heartbeat, .. } = self.context.settings;
+        let next = match &state.others {
+            None => lease.min(SCAN_INTERVAL_MAX),
+            Some(others) if lock(others).is_suspicious() => heartbeat / 4,
+            Some(_) => heartbeat,
+        };
         myself.send_after(next, || Mail::own(Msg::ScanDue));
     }
 
@@ -210,11 +214,11 @@ async fn announce(context: &Context, record: &TaskRecord) -> bool {
     }
 }
 
-/// Looks who else is there, as often as they say so: however slow a scan is, it must not look like a pause.
+/// Looks who else is there, twice as often as they say so: however slow a scan is, it must not look like a pause.
 async fn watch(context: Arc<Context>, others: Arc<Mutex<Observer>>) {
     let Settings { heartbeat, lease, .. } = context.settings;
     let began = Instant::now();
-    let mut due = interval(heartbeat);
+    let mut due = interval(heartbeat / 2);
     due.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut has_double = false;
     loop {

@@ -80,6 +80,21 @@ fn a_silent_node_is_dead_after_a_lease_of_reads() {
 }
 
 #[test]
+fn who_falls_silent_is_suspicious_before_and_for_a_while_after_it_is_dead() {
+    let mut watch = Watch::new();
+    let other = incarnation("other", 2);
+    let read: Vec<bool> = (0..12)
+        .map(|reads: u64| {
+            watch.read(&[row(&other, reads.min(3))]);
+            watch.observer.is_suspicious()
+        })
+        .collect();
+    // The fourth read saw it move last: a lease is four reads.
+    let suspicious: Vec<usize> = (0..12).filter(|reads| read[*reads]).collect();
+    assert_eq!(suspicious, [5, 6, 7, 8, 9, 10]);
+}
+
+#[test]
 fn an_owner_that_is_in_no_row_is_dead_after_a_lease() {
     let (mut watch, other) = (Watch::new(), incarnation("other", 2));
     watch.read(&[]);

@@ -43,6 +43,8 @@ impl ClientContext for Context {
     fn error(&self, error: KafkaError, reason: &str) {
         if is_fatal(&error) {
             tracing::warn!(client = self.client, %error, reason, "a client of Kafka has failed for good");
+        } else if error.rdkafka_error_code() == Some(RDKafkaErrorCode::Authentication) {
+            tracing::warn!(client = self.client, reason, "Kafka does not let this client in: see [bus.kafka]");
         } else {
             tracing::debug!(client = self.client, %error, reason, "a client of Kafka met an error");
         }

@@ -1,11 +1,16 @@
 //! The topics, and how they are made.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use kubeml_actors::ports::PortError;
 use rdkafka::{
+    ClientContext,
     admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
-    client::{Client, DefaultClientContext},
+    client::Client,
+    config::RDKafkaLogLevel,
     error::RDKafkaErrorCode,
 };
 use tokio::task::spawn_blocking;
@@ -62,11 +67,12 @@ pub fn partitions(client: &Client<Context>, topic: &str, deadline: Duration) -> 
 pub async fn init(config: &KafkaConfig) -> Result<Vec<String>, PortError> {
     let settings = config.overriding(config.common()?);
     let refused = |error| PortError::Rejected(format!("[bus.kafka]: {error}"));
-    let admin: Arc<AdminClient<DefaultClientContext>> = Arc::new(settings.create().map_err(refused)?);
+    let said = Said::default();
+    let admin: Arc<AdminClient<Said>> = Arc::new(settings.create_with_context(said.clone()).map_err(refused)?);
     let asked = admin.clone();
     let metadata = spawn_blocking(move || asked.inner().fetch_metadata(None, TIMEOUT)).await;
     let metadata = metadata.map_err(|error| PortError::Unavailable(format!("kafka: {error}")))?;
-    let metadata = metadata.map_err(|error| unavailable(&error))?;
+    let metadata = metadata.map_err(|error| said.explaining(unavailable(&error)))?;
     let replication = i32::try_from(metadata.brokers().len()).unwrap_or(REPLICATION_MAX).clamp(1, REPLICATION_MAX);
     let mut done = Vec::new();
     for topic in Topic::ALL {
@@ -80,6 +86,27 @@ pub async fn init(config: &KafkaConfig) -> Result<Vec<String>, PortError> {
     Ok(done)
 }
 
+/// The last error that librdkafka has logged: of a connection that does not come about it gives no other reason.
+#[derive(Clone, Default)]
+struct Said(Arc<Mutex<Option<String>>>);
+
+impl Said {
+    fn explaining(&self, error: PortError) -> PortError {
+        let said = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        said.map_or(error.clone(), |said| PortError::Unavailable(format!("{error}; librdkafka says: {said}")))
+    }
+}
+
+impl ClientContext for Said {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        use RDKafkaLogLevel::{Alert, Critical, Emerg, Error};
+        tracing::debug!(facility, "librdkafka: {message}");
+        if matches!(level, Emerg | Alert | Critical | Error) {
+            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(message.to_owned());
+        }
+    }
+}
+
 fn kept(topic: Topic, name: &str, partitions: usize) -> String {
     match usize::try_from(topic.partitions()) {
         Ok(wanted) if partitions < wanted => {
@@ -89,12 +116,7 @@ fn kept(topic: Topic, name: &str, partitions: usize) -> String {
     }
 }
 
-async fn create(
-    admin: &AdminClient<DefaultClientContext>,
-    topic: Topic,
-    name: &str,
-    replication: i32,
-) -> Result<String, PortError> {
+async fn create(admin: &AdminClient<Said>, topic: Topic, name: &str, replication: i32) -> Result<String, PortError> {
     let partitions = topic.partitions();
     let mut new = NewTopic::new(name, partitions, TopicReplication::Fixed(replication));
     if replication == REPLICATION_MAX {
