@@ -1,7 +1,7 @@
 //! The topics, and how they are made.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Mutex, PoisonError},
     time::Duration,
 };
 
@@ -9,15 +9,23 @@ use kubeml_actors::ports::PortError;
 use rdkafka::{
     ClientContext,
     admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
-    client::Client,
+    client::{Client, DefaultClientContext},
     config::RDKafkaLogLevel,
+    consumer::{BaseConsumer, Consumer as _, ConsumerContext},
     error::RDKafkaErrorCode,
+    metadata::Metadata,
+    types::RDKafkaRespErr,
 };
 use tokio::task::spawn_blocking;
 
-use super::{client::Context, config::KafkaConfig, producer::unavailable};
+use super::{
+    client::{Context, Detached},
+    config::KafkaConfig,
+    producer::unavailable,
+};
 
 const TIMEOUT: Duration = Duration::from_secs(15);
+const LOG_PAUSE: Duration = Duration::from_millis(100);
 const REPLICATION_MAX: i32 = 3;
 const WEEK_MS: &str = "604800000";
 
@@ -55,24 +63,29 @@ impl Topic {
 
 /// How many partitions a topic has. Blocks.
 pub fn partitions(client: &Client<Context>, topic: &str, deadline: Duration) -> Result<usize, PortError> {
-    let metadata = client.fetch_metadata(Some(topic), deadline).map_err(|error| unavailable(&error))?;
-    let found = metadata.topics().iter().find(|found| found.name() == topic && found.error().is_none());
-    found
-        .map(|found| found.partitions().len())
-        .filter(|partitions| *partitions > 0)
+    find(client, topic, deadline)?
         .ok_or_else(|| PortError::Unavailable(format!("kafka has no topic {topic}; `kubeml admin init` creates it")))
+}
+
+/// Like `partitions`; `None` when brokers say that there is no such topic. Blocks.
+pub fn find(client: &Client<Context>, topic: &str, deadline: Duration) -> Result<Option<usize>, PortError> {
+    let metadata = client.fetch_metadata(Some(topic), deadline).map_err(|error| unavailable(&error))?;
+    let found = metadata.topics().iter().find(|found| found.name() == topic);
+    match found.map(|found| (found.error(), found.partitions().len())) {
+        Some((None, partitions)) if partitions > 0 => Ok(Some(partitions)),
+        Some((Some(RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART), _)) => Ok(None),
+        _ => Err(PortError::Unavailable(format!("kafka does not say how many partitions topic {topic} has"))),
+    }
 }
 
 /// Creates the topics that are not there. Returns what was done, a line each.
 pub async fn init(config: &KafkaConfig) -> Result<Vec<String>, PortError> {
     let settings = config.overriding(config.common()?);
     let refused = |error| PortError::Rejected(format!("[bus.kafka]: {error}"));
-    let said = Said::default();
-    let admin: Arc<AdminClient<Said>> = Arc::new(settings.create_with_context(said.clone()).map_err(refused)?);
-    let asked = admin.clone();
-    let metadata = spawn_blocking(move || asked.inner().fetch_metadata(None, TIMEOUT)).await;
-    let metadata = metadata.map_err(|error| PortError::Unavailable(format!("kafka: {error}")))?;
-    let metadata = metadata.map_err(|error| said.explaining(unavailable(&error)))?;
+    let admin: AdminClient<DefaultClientContext> = settings.create().map_err(refused)?;
+    let asker: BaseConsumer<Said> = settings.create_with_context(Said::default()).map_err(refused)?;
+    let metadata = spawn_blocking(move || ask(&Detached::new(asker))).await;
+    let metadata = metadata.map_err(|error| PortError::Unavailable(format!("kafka: {error}")))??;
     let replication = i32::try_from(metadata.brokers().len()).unwrap_or(REPLICATION_MAX).clamp(1, REPLICATION_MAX);
     let mut done = Vec::new();
     for topic in Topic::ALL {
@@ -86,16 +99,21 @@ pub async fn init(config: &KafkaConfig) -> Result<Vec<String>, PortError> {
     Ok(done)
 }
 
-/// The last error that librdkafka has logged: of a connection that does not come about it gives no other reason.
-#[derive(Clone, Default)]
-struct Said(Arc<Mutex<Option<String>>>);
-
-impl Said {
-    fn explaining(&self, error: PortError) -> PortError {
-        let said = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-        said.map_or(error.clone(), |said| PortError::Unavailable(format!("{error}; librdkafka says: {said}")))
-    }
+/// Blocks. Of a connection that does not come about, librdkafka gives the reason in its log only.
+fn ask(client: &BaseConsumer<Said>) -> Result<Metadata, PortError> {
+    let asked = client.fetch_metadata(None, TIMEOUT);
+    asked.map_err(|error| {
+        // What it logs waits for a poll.
+        while client.poll(LOG_PAUSE).is_some() {}
+        let said = client.context().0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let said = said.map(|said| format!("; librdkafka says: {said}")).unwrap_or_default();
+        PortError::Unavailable(format!("kafka: {error}{said}"))
+    })
 }
+
+/// The last error that was logged.
+#[derive(Default)]
+struct Said(Mutex<Option<String>>);
 
 impl ClientContext for Said {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
@@ -107,6 +125,8 @@ impl ClientContext for Said {
     }
 }
 
+impl ConsumerContext for Said {}
+
 fn kept(topic: Topic, name: &str, partitions: usize) -> String {
     match usize::try_from(topic.partitions()) {
         Ok(wanted) if partitions < wanted => {
@@ -116,7 +136,12 @@ fn kept(topic: Topic, name: &str, partitions: usize) -> String {
     }
 }
 
-async fn create(admin: &AdminClient<Said>, topic: Topic, name: &str, replication: i32) -> Result<String, PortError> {
+async fn create(
+    admin: &AdminClient<DefaultClientContext>,
+    topic: Topic,
+    name: &str,
+    replication: i32,
+) -> Result<String, PortError> {
     let partitions = topic.partitions();
     let mut new = NewTopic::new(name, partitions, TopicReplication::Fixed(replication));
     if replication == REPLICATION_MAX {

@@ -127,6 +127,28 @@ async fn a_topic_that_was_replaced_is_a_gap_and_then_facts_flow_again() {
 }
 
 #[tokio::test]
+async fn a_topic_that_was_replaced_and_has_got_further_is_a_gap_too() {
+    let config = system().await;
+    let log = log(&config, 100).await;
+    let task = tasks()[0];
+    let mut listener = listen(&log, None);
+    log.append(&facts(task, 0..2)).await.expect("kafka takes them");
+    assert_eq!(hear(&mut listener, 2).await.1, 0, "nothing is lost yet");
+    delete_topic(&config, "training_log").await;
+    eventually("it is missed", async || !log.is_live()).await;
+    init(&config).await.expect("topics are created");
+    let other = KafkaFacts::start(open(&config), Arc::new(NoStore), None);
+    eventually("kafka takes them", async || other.delivered(&facts(task, 2..60)).await.is_ok()).await;
+    while !matches!(next(&mut listener).await, Delivery::Gap(_)) {}
+    eventually("the reader is connected again", async || log.is_live()).await;
+    log.append(&facts(task, 60..62)).await.expect("kafka takes them");
+    let mut heard = Vec::new();
+    while heard.last().is_none_or(|fact: &TaskEvent| fact.seq < Seq::new(1, 61)) {
+        heard.extend(hear(&mut listener, 1).await.0);
+    }
+}
+
+#[tokio::test]
 async fn what_retention_removed_is_a_gap_and_the_rest_follows() {
     let config = system().await;
     let log = log(&config, 4).await;

@@ -28,8 +28,17 @@ pub struct Partitions(Vec<(u64, u64)>);
 impl Partitions {
     /// Blocks.
     pub fn ask(client: &Client<Context>, topic: &str) -> Result<Self, PortError> {
+        Self::of(client, topic, topics::partitions(client, topic, ASK_TIMEOUT)?)
+    }
+
+    /// Like `ask`; `None` when there is no such topic.
+    pub fn find(client: &Client<Context>, topic: &str) -> Result<Option<Self>, PortError> {
+        topics::find(client, topic, ASK_TIMEOUT)?.map(|partitions| Self::of(client, topic, partitions)).transpose()
+    }
+
+    fn of(client: &Client<Context>, topic: &str, count: usize) -> Result<Self, PortError> {
         let mut partitions = Vec::new();
-        for partition in 0..topics::partitions(client, topic, ASK_TIMEOUT)? {
+        for partition in 0..count {
             let partition = i32::try_from(partition).unwrap_or(i32::MAX);
             let watermarks = client.fetch_watermarks(topic, partition, ASK_TIMEOUT);
             let (low, high) = watermarks.map_err(|error| unavailable(&error))?;

@@ -36,6 +36,8 @@ use super::{
 };
 
 const PULSE: Duration = Duration::from_secs(1);
+/// Time for listeners to see that the log is another one.
+const NOTICE: Duration = Duration::from_secs(1);
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
 /// Readers of history side by side: each has a client of its own.
 const HISTORIANS_MAX: usize = 4;
@@ -114,9 +116,17 @@ async fn pulse(live: Arc<Live>) {
         // Taken first: what is read meanwhile may lie beyond the answer.
         let read = live.read().clone().unwrap_or_default();
         let answer = live.end().await;
-        let was = live.is_reachable.swap(answer.is_ok(), Ordering::Relaxed);
+        let is_there = matches!(answer, Ok(Some(_)));
+        let was = live.is_reachable.swap(is_there, Ordering::Relaxed);
         match answer {
-            Ok(end) => {
+            Ok(None) => {
+                // Whatever is there next is another log, however far it has got when it is looked at.
+                if live.read().take().is_some() {
+                    tracing::warn!(topic = live.topic, "the topic is gone: facts are read from the store");
+                    live.has_changed.notify_one();
+                }
+            }
+            Ok(Some(end)) => {
                 if !was {
                     tracing::info!("kafka answers");
                 }
@@ -167,23 +177,26 @@ impl Listener {
         let opened = spawn_blocking(move || open(&kafka, &topic, read));
         let opened = opened.await.map_err(|error| PortError::Unavailable(format!("kafka: {error}")))?;
         let Opened { consumer, start, end, goes_on } = opened?;
-        if !goes_on {
-            self.begin(&start, end);
+        if !goes_on && self.begin(&start, end) {
+            sleep(NOTICE).await;
         }
         *self.live.read() = Some(start);
         self.catch_up();
         Ok(consumer)
     }
 
-    /// At first, and when the topic is not the one that was read.
-    fn begin(&mut self, start: &Position, end: Position) {
+    /// At first, and when the topic is not the one that was read: then `true`, and listeners see the head fall before it
+    /// grows again, however far the new log has got.
+    fn begin(&mut self, start: &Position, end: Position) -> bool {
         let before = self.live.tail().replace(Tail::new(start.clone(), self.live.ring));
+        self.heard = Heard::new();
+        self.live.has_caught_up.store(false, Ordering::Relaxed);
         if before.is_some() {
             tracing::warn!(topic = self.live.topic, "the log of facts was replaced or has lost its end: a gap");
+            self.live.head.send_replace(Position(vec![0; end.0.len()]));
         }
-        self.heard = Heard::new();
         self.target = end;
-        self.live.has_caught_up.store(false, Ordering::Relaxed);
+        before.is_some()
     }
 
     /// Returns when the consumer is of no use any more.
@@ -285,10 +298,12 @@ impl Live {
         self.read.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Where the topic ends just now.
-    async fn end(&self) -> Result<Position, PortError> {
+    /// Where the topic ends just now, if there is one.
+    async fn end(&self) -> Result<Option<Position>, PortError> {
         let (client, topic) = (self.kafka.producer.client(), self.topic.clone());
-        let asked = spawn_blocking(move || Partitions::ask(client.client(), &topic).map(|found| found.end())).await;
+        let asked =
+            spawn_blocking(move || Ok(Partitions::find(client.client(), &topic)?.map(|partitions| partitions.end())));
+        let asked = asked.await;
         asked.unwrap_or_else(|error| Err(PortError::Unavailable(format!("kafka: {error}"))))
     }
 }
