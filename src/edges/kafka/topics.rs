@@ -12,7 +12,7 @@ use rdkafka::{
     client::{Client, DefaultClientContext},
     config::RDKafkaLogLevel,
     consumer::{BaseConsumer, Consumer as _, ConsumerContext},
-    error::RDKafkaErrorCode,
+    error::{KafkaError, RDKafkaErrorCode},
     metadata::Metadata,
     types::RDKafkaRespErr,
 };
@@ -122,6 +122,10 @@ impl ClientContext for Said {
         if matches!(level, Emerg | Alert | Critical | Error) {
             *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(message.to_owned());
         }
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(%error, reason, "a client of Kafka met an error");
     }
 }
 
