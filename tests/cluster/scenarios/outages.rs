@@ -15,7 +15,7 @@ const OUTAGE: Duration = Duration::from_secs(20);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_kafka_tasks_are_taken_and_run_all_the_same() {
-    let cluster = Cluster::start(2).await;
+    let cluster = Cluster::start_patient(2).await;
     let mut listener = cluster.listen();
     let before = cluster.submit("cnn", 2).await;
     cluster.wait_for_step(&before, 10).await;
