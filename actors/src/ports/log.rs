@@ -130,6 +130,7 @@ pub trait EventLog: Send + Sync {
     /// `limit` is at least 1.
     async fn read_task(&self, task: TaskId, after: Option<Seq>, limit: usize) -> Result<Vec<TaskEvent>, PortError>;
 
+    /// Entries up to [`EventLog::head`], as it was before the call or is after it, and none beyond.
     async fn read_all(&self, after: &Position, limit: usize) -> Result<LogPage, PortError>;
 
     /// The newest durable position; changes wake. It falls when the log was replaced or has lost its end: whoever has

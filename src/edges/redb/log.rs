@@ -30,8 +30,9 @@ impl EventLog for RedbState {
     }
 
     async fn read_all(&self, after: &Position, limit: usize) -> Result<LogPage, PortError> {
-        let after = after.counter(0);
-        self.read(move |snapshot| snapshot.log_page(after, limit)).await
+        // What a commit has written before the head says so is left for the next page.
+        let (after, head) = (after.counter(0), self.head.borrow().counter(0));
+        self.read(move |snapshot| snapshot.log_page(after, head, limit)).await
     }
 
     fn head(&self) -> watch::Receiver<Position> {
@@ -72,11 +73,14 @@ impl Snapshot<'_> {
         Ok(facts)
     }
 
-    fn log_page(&self, after: u64, limit: usize) -> Result<LogPage, Fault> {
+    fn log_page(&self, after: u64, head: u64, limit: usize) -> Result<LogPage, Fault> {
+        if after >= head {
+            return Ok(LogPage::default());
+        }
         let (log, events) = (self.transaction.open_table(LOG)?, self.transaction.open_table(EVENTS)?);
         let mut entries = Vec::new();
         let mut last = after;
-        for row in log.range((Bound::Excluded(after), Bound::Unbounded))? {
+        for row in log.range((Bound::Excluded(after), Bound::Included(head)))? {
             if entries.len() == limit {
                 break;
             }

@@ -7,13 +7,17 @@ use std::{fs, path::Path};
 
 use kubeml_actors::{
     event::Seq,
-    ports::{EventLog, Position, TaskStore},
+    ports::{EventLog, LogPage, Position, TaskStore},
     task::TaskId,
     testing::contracts::{Kept, samples},
 };
 use tempfile::TempDir;
 
-use super::*;
+use super::{
+    file::Commit,
+    tables::{Tables, encoded},
+    *,
+};
 
 fn directory() -> TempDir {
     tempfile::tempdir().expect("there is room")
@@ -53,6 +57,27 @@ async fn positions_count_the_facts_that_were_taken() -> Kept {
     let page = state.read_all(&Position::default(), 10).await?;
     let positions: Vec<u64> = page.entries.iter().map(|entry| entry.position.counter(0)).collect();
     assert_eq!(positions, [1, 2]);
+    Ok(())
+}
+
+/// Whoever has read further than the head takes the log for another one.
+#[tokio::test]
+async fn what_is_committed_is_not_read_before_the_head_tells_of_it() -> Kept {
+    let directory = directory();
+    let state = open_state(directory.path());
+    let task = TaskId::fresh();
+    state.append(&[samples::fact(task, 0, 0)]).await?;
+    let place = state.file.place();
+    let next = encoded(&[samples::fact(task, 1, 0)], &place)?;
+    state.file.write(|transaction| {
+        Tables::open(transaction, &place)?.take_facts(&next)?;
+        Ok(((), Commit::Needed))
+    })?;
+    assert_eq!(*state.head().borrow(), Position::single(1));
+    assert_eq!(state.read_all(&Position::default(), 10).await?.entries.len(), 1);
+    assert_eq!(state.read_all(&Position::single(1), 10).await?, LogPage::default());
+    state.append(&[samples::fact(task, 1, 1)]).await?;
+    assert_eq!(state.read_all(&Position::single(1), 10).await?.entries.len(), 2);
     Ok(())
 }
 

@@ -31,6 +31,7 @@ macro_rules! event_log_contract {
                 an_empty_log_has_a_head,
                 the_head_is_the_newest_position,
                 a_new_fact_wakes_who_watches_the_head,
+                nothing_is_read_beyond_the_head,
                 a_fact_that_is_not_taken_wakes_nobody,
                 concurrent_appends_are_all_taken_in_order,
                 facts_outlive_their_process,
@@ -191,6 +192,26 @@ pub async fn a_new_fact_wakes_who_watches_the_head(open: impl AsyncFn() -> State
     timeout(Duration::from_secs(10), head.changed()).await.expect("the head moves").expect("the log is open");
     // Durable before it is shown: who is woken finds it.
     assert_eq!(events.read_all(&before, 10).await?.entries.len(), 1);
+    appending.await.expect("it does not panic")
+}
+
+/// Whoever has read further than the head takes the log for another one.
+pub async fn nothing_is_read_beyond_the_head(open: impl AsyncFn() -> State) -> Kept {
+    let State { events, .. } = open().await;
+    let (log, task) = (events.clone(), TaskId::fresh());
+    let appending = tokio::spawn(async move {
+        for n in 0..200 {
+            log.append(&[fact(task, 1, n)]).await?;
+        }
+        Ok::<_, PortError>(())
+    });
+    let (head, mut read) = (events.head(), Position::default());
+    while read.counter(0) < 200 {
+        if let Some(last) = events.read_all(&read, 10).await?.entries.last() {
+            read = last.position.clone();
+            assert!(head.borrow().covers(&read), "{read} is beyond {}", *head.borrow());
+        }
+    }
     appending.await.expect("it does not panic")
 }
 
