@@ -37,6 +37,11 @@ impl Seq {
         Self::new(attempt, Self::N_MAX)
     }
 
+    /// The place before it; `None` before the first.
+    pub fn before(self) -> Option<Self> {
+        self.0.checked_sub(1).map(Self)
+    }
+
     /// Whether it may be the next fact of its task after `before`. What ends an attempt may follow any of its facts.
     pub fn follows(self, before: Option<Self>) -> bool {
         let Some(before) = before else { return self == Self::QUEUED };

@@ -164,8 +164,6 @@ impl Scanner {
     async fn reap(&self, state: &mut State, record: TaskRecord) -> Result<(), PortError> {
         let Some(fence) = record.fence() else { return Ok(()) };
         let why = format!("{} is gone", record.worker_id.as_deref().unwrap_or("its worker"));
-        // Before the task is free, so that nobody hears of the next attempt first.
-        tell_for(&self.context, &record).await;
         match self.context.committer.commit_from(record, &Input::Reap { fence, why }).await {
             Ok(Next { record, .. }) if record.state.is_terminal() => self.announce_all(state, vec![record]),
             Ok(Next { record, .. }) => {
@@ -194,18 +192,18 @@ fn owner_of(record: &TaskRecord) -> Option<&Incarnation> {
     record.owner.as_ref().filter(|_| record.state == TaskState::Running).map(|owner| &owner.incarnation)
 }
 
-/// A dead owner may have stored facts that it did not live to tell.
-async fn tell_for(context: &Context, record: &TaskRecord) {
-    let telling = context.ports.events.relay(record.id, Seq::new(record.attempt, 0));
-    if !matches!(timeout(RELAY_TIMEOUT, telling).await, Ok(Ok(()))) {
-        tracing::debug!(task = %record.id, "its owner's last facts are told later");
-    }
-}
-
 /// `false` when the log or the store did not answer.
 async fn announce(context: &Context, record: &TaskRecord) -> bool {
-    tell_for(context, record).await;
-    match context.committer.announce(record).await {
+    // Its owner may have stored facts that it did not live to tell, and nobody hears of them after the end.
+    let telling = context.ports.events.relay(record.id, Seq::new(record.attempt, 0));
+    let told = timeout(RELAY_TIMEOUT, telling).await;
+    let told = told.unwrap_or_else(|_| Err(PortError::Unavailable("the log takes no facts".to_owned())));
+    let announced = match told {
+        Err(error) if error.is_transient() => Err(CommitError::Port(error)),
+        // What cannot be read will never be told.
+        _ => context.committer.announce(record).await,
+    };
+    match announced {
         Ok(()) | Err(CommitError::Refused(_) | CommitError::NoSuchTask(_)) => true,
         Err(CommitError::Port(error)) => {
             tracing::warn!(task = %record.id, %error, "end not announced yet");

@@ -16,11 +16,6 @@ use super::{
     kafka::{KafkaFacts, ReadFacts},
 };
 
-/// Facts read at a time.
-const PAGE: usize = 256;
-/// What a writer that died had not told yet are its newest facts, and not more than these.
-const UNTOLD_MAX: usize = 512;
-
 pub struct ClusterState {
     tasks: CassandraTasks,
     events: Arc<CassandraEvents>,
@@ -98,18 +93,7 @@ impl EventLog for ClusterState {
 
     async fn relay(&self, task: TaskId, from: Seq) -> Result<(), PortError> {
         self.events.settle(task).await?;
-        let mut after = from.0.checked_sub(1).map(Seq);
-        let mut newest = Vec::new();
-        loop {
-            let facts = self.events.read_task(task, after, PAGE).await?;
-            let is_last_page = facts.len() < PAGE;
-            after = facts.last().map_or(after, |last| Some(last.seq));
-            newest.extend(facts);
-            newest.drain(..newest.len().saturating_sub(UNTOLD_MAX));
-            if is_last_page {
-                return self.facts.delivered(&newest).await;
-            }
-        }
+        self.facts.relay(task, from).await
     }
 
     async fn read_task(&self, task: TaskId, after: Option<Seq>, limit: usize) -> Result<Vec<TaskEvent>, PortError> {

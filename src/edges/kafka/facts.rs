@@ -3,7 +3,8 @@
 //! The store has each fact before Kafka hears of it. A message is the older system's line, which its clients read, and
 //! in a header the fact itself, which our nodes read. Messages may come twice; those that Kafka did not take are sent
 //! again from the store, as long as this process lives. Messages wait for brokers in the order of their sending, without
-//! limit of time; what the queue has no room for is owed, and joined by whatever follows of its task.
+//! limit of time; what the queue has no room for is owed, and joined by whatever follows of its task. Who goes on with a
+//! task that another node told owes the newest facts of that one, whose messages may have died with it.
 
 mod debts;
 mod heard;
@@ -31,11 +32,15 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use self::{debts::Debts, message::FactMessage, reader::Reader};
+use self::{
+    debts::{Debts, Owed},
+    message::FactMessage,
+    reader::Reader,
+};
 use super::{Kafka, generations::Generations, producer::Message, topics::Topic};
 use crate::wire::older::Known;
 
-/// Tasks whose model and worker are remembered; half of it at least.
+/// Tasks of which something is remembered; half of it at least.
 const KNOWN_MAX: usize = 16_384;
 const DELIVERED_TIMEOUT: Duration = Duration::from_secs(5);
 const SETTLING_POLL: Duration = Duration::from_millis(20);
@@ -58,7 +63,10 @@ pub struct KafkaFacts {
 struct Shared {
     kafka: Arc<Kafka>,
     topic: String,
+    store: Arc<dyn ReadFacts>,
     known: Mutex<Generations<TaskId, Known>>,
+    /// The newest attempt whose facts this node has told itself.
+    telling: Mutex<Generations<TaskId, u32>>,
     debts: Arc<Debts>,
 }
 
@@ -70,8 +78,9 @@ impl KafkaFacts {
         let debts = Arc::new(Debts::new(kafka.metrics.clone()));
         let reader = ring.map(|ring| Reader::start(kafka.clone(), topic.clone(), ring));
         let known = Mutex::new(Generations::new(KNOWN_MAX / 2));
-        let shared = Arc::new(Shared { kafka, topic, known, debts });
-        let repair = AbortOnDrop(tokio::spawn(repair::run(shared.clone(), store)));
+        let telling = Mutex::new(Generations::new(KNOWN_MAX / 2));
+        let shared = Arc::new(Shared { kafka, topic, store, known, telling, debts });
+        let repair = AbortOnDrop(tokio::spawn(repair::run(shared.clone())));
         Self { shared, reader, _repair: repair }
     }
 
@@ -84,6 +93,9 @@ impl KafkaFacts {
     /// later, and whoever has not written them there yet has to call this again when that is done.
     pub fn publish(&self, events: &[TaskEvent]) -> bool {
         for event in events {
+            if self.shared.inherits(event) {
+                self.shared.debts.owe(event.task, Owed::Inherited(event.seq.attempt()));
+            }
             // Behind a fact that is owed the order is kept: the repair sends this one, too.
             if !self.shared.debts.joins(event.task) {
                 self.shared.send(event);
@@ -92,11 +104,17 @@ impl KafkaFacts {
         !events.iter().any(|event| self.shared.debts.has(event.task))
     }
 
+    /// Sends what is in the store of a task from `from` on, as far as the node that ran the attempt may not have told it,
+    /// and returns when Kafka has it.
+    pub async fn relay(&self, task: TaskId, from: Seq) -> Result<(), PortError> {
+        self.delivered(&repair::all_untold(&*self.shared.store, task, from).await?).await
+    }
+
     /// Sends facts that are in the store, and returns when Kafka has them.
     pub async fn delivered(&self, events: &[TaskEvent]) -> Result<(), PortError> {
         if events.iter().any(|event| self.shared.debts.joins(event.task)) {
             for event in events {
-                self.shared.debts.owe(event.task, event.seq);
+                self.shared.debts.owe(event.task, Owed::From(event.seq));
             }
             return self.settled(events).await;
         }
@@ -138,11 +156,22 @@ impl KafkaFacts {
 }
 
 impl Shared {
+    /// Whether it ends an attempt that another node told. From now on this one does.
+    fn inherits(&self, event: &TaskEvent) -> bool {
+        let attempt = event.seq.attempt();
+        let mut telling = self.telling.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_known = telling.get(&event.task) == Some(&attempt);
+        if !is_known && event.task != TaskId::NONE {
+            telling.insert(event.task, attempt);
+        }
+        !is_known && event.seq == Seq::attempt_end(attempt)
+    }
+
     fn send(&self, event: &TaskEvent) {
         let (task, seq, debts) = (event.task, event.seq, self.debts.clone());
         let told = move |result: Result<(), KafkaError>| {
             if result.is_err() {
-                debts.owe(task, seq);
+                debts.owe(task, Owed::From(seq));
             }
         };
         match self.message(event) {

@@ -1,6 +1,6 @@
 //! Brokers that fail, in this process: no server needed.
 
-use std::{future::Future, sync::Mutex as StdMutex};
+use std::{future::Future, ops::Range, sync::Mutex as StdMutex};
 
 use async_trait::async_trait;
 use kubeml_actors::{
@@ -29,6 +29,11 @@ fn brokers(client: &[(&str, &str)]) -> (Brokers, Arc<Kafka>) {
     for topic in Topic::ALL {
         brokers.create_topic(topic.name(), 2, 1).expect("it is new");
     }
+    let kafka = open(&brokers, client);
+    (brokers, kafka)
+}
+
+fn open(brokers: &Brokers, client: &[(&str, &str)]) -> Arc<Kafka> {
     let config = KafkaConfig {
         brokers: brokers.bootstrap_servers().split(',').map(str::to_owned).collect(),
         topic_prefix: String::new(),
@@ -37,7 +42,7 @@ fn brokers(client: &[(&str, &str)]) -> (Brokers, Arc<Kafka>) {
         client: client.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
     };
     let metrics = KafkaMetrics::new(&Metrics::new()).expect("the registry is empty");
-    (brokers, Kafka::open(config, Arc::new(metrics)).expect("the settings are good"))
+    Kafka::open(config, Arc::new(metrics)).expect("the settings are good")
 }
 
 async fn eventually<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
@@ -85,11 +90,15 @@ impl Bench {
         Self { brokers, kafka, store, facts, task: TaskId::fresh() }
     }
 
-    fn write(&self, numbers: std::ops::Range<u64>) {
-        for n in numbers {
-            let fact = samples::fact(self.task, 1, n);
+    fn write(&self, numbers: Range<u64>) {
+        self.write_by(&self.facts, numbers.map(|n| Seq::new(1, n)));
+    }
+
+    fn write_by(&self, writer: &KafkaFacts, seqs: impl IntoIterator<Item = Seq>) {
+        for seq in seqs {
+            let fact = TaskEvent { seq, ..samples::fact(self.task, seq.attempt(), 0) };
             self.store.0.lock().expect("nobody panics").push(fact.clone());
-            self.facts.publish(&[fact]);
+            writer.publish(&[fact]);
         }
     }
 
@@ -137,6 +146,40 @@ async fn facts_for_which_the_queue_has_no_room_are_sent_from_the_store_in_order(
     bench.brokers.broker_up(1).expect("it was down");
     bench.write(700..710);
     bench.all_are_heard().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_goes_on_with_a_task_tells_what_the_dead_could_not() {
+    let bench = Bench::start(&[]).await;
+    let dead = KafkaFacts::start(open(&bench.brokers, &[]), bench.store.clone(), None);
+    bench.write_by(&dead, (0..10).map(|n| Seq::new(1, n)));
+    bench.all_are_heard().await;
+    bench.go_down().await;
+    bench.write_by(&dead, (10..30).map(|n| Seq::new(1, n)));
+    drop(dead);
+    let taken_over = [Seq::attempt_end(1)].into_iter().chain((0..10).map(|n| Seq::new(2, n)));
+    bench.write_by(&bench.facts, taken_over);
+    bench.brokers.broker_up(1).expect("it was down");
+    bench.all_are_heard().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_nobody_tells_any_more_is_a_gap() {
+    let bench = Bench::start(&[]).await;
+    bench.write(0..10);
+    bench.all_are_heard().await;
+    // More than is told for the dead.
+    let dead = 10..1_000;
+    let facts = dead.clone().map(|n| samples::fact(bench.task, 1, n));
+    bench.store.0.lock().expect("nobody panics").extend(facts);
+    let other = KafkaFacts::start(open(&bench.brokers, &[]), bench.store.clone(), None);
+    bench.write_by(&other, [Seq::attempt_end(1)]);
+    eventually("the end is heard", async || {
+        heard(&bench.facts).await.last().is_some_and(|last| last.seq == Seq::attempt_end(1))
+    })
+    .await;
+    let page = bench.facts.read_all(&Position::default(), 1_000).await.expect("it is in memory");
+    assert_eq!((page.entries.len(), page.gap), (10 + 512, true));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use tokio::{task::JoinSet, time::timeout};
+use tokio::{
+    task::{JoinSet, yield_now},
+    time::timeout,
+};
 
 use super::{Kept, State, samples::fact};
 use crate::{
@@ -211,6 +214,7 @@ pub async fn nothing_is_read_beyond_the_head(open: impl AsyncFn() -> State) -> K
             read = last.position.clone();
             assert!(head.borrow().covers(&read), "{read} is beyond {}", *head.borrow());
         }
+        yield_now().await;
     }
     appending.await.expect("it does not panic")
 }

@@ -22,10 +22,28 @@ pub struct Debts {
     metrics: Arc<KafkaMetrics>,
 }
 
+/// What of a task has to be sent again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owed {
+    /// Everything from this fact on: Kafka did not take it from this node.
+    From(Seq),
+    /// The newest facts of this attempt, and what follows: another node told it, and may have died before Kafka heard.
+    Inherited(u32),
+}
+
+impl Owed {
+    /// The first fact that is owed.
+    pub fn from(self) -> Seq {
+        match self {
+            Self::From(seq) => seq,
+            Self::Inherited(attempt) => Seq::new(attempt, 0),
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Debt {
-    /// The first fact that is owed.
-    from: Seq,
+    owed: Owed,
     /// Facts have joined since the store was read.
     has_grown: bool,
 }
@@ -35,15 +53,16 @@ impl Debts {
         Self { owed: Mutex::default(), arrival: Notify::new(), metrics }
     }
 
-    /// The task's facts from `seq` on have to be sent again.
-    pub fn owe(&self, task: TaskId, seq: Seq) {
+    /// The earliest of what is owed counts.
+    pub fn owe(&self, task: TaskId, what: Owed) {
         let mut owed = self.lock();
         if owed.len() >= TASKS_MAX && !owed.contains_key(&task) {
-            tracing::warn!(%task, %seq, "live readers miss facts until they ask the store: kafka takes none");
+            tracing::warn!(%task, from = %what.from(), "live readers miss facts until they ask the store: kafka takes none");
             return;
         }
-        let debt = owed.entry(task).or_insert(Debt { from: seq, has_grown: true });
-        *debt = Debt { from: debt.from.min(seq), has_grown: true };
+        let debt = owed.entry(task).or_insert(Debt { owed: what, has_grown: true });
+        let earliest = if what.from() < debt.owed.from() { what } else { debt.owed };
+        *debt = Debt { owed: earliest, has_grown: true };
         self.count(&owed);
         drop(owed);
         self.arrival.notify_one();
@@ -60,24 +79,24 @@ impl Debts {
         self.lock().contains_key(&task)
     }
 
-    /// Some task, and its first fact that is owed; waits for one. What joins from now on is not part of it.
-    pub async fn next(&self) -> (TaskId, Seq) {
+    /// Some task, and what is owed of it; waits for one. What joins from now on is not part of it.
+    pub async fn next(&self) -> (TaskId, Owed) {
         loop {
             if let Some((task, debt)) = self.lock().iter_mut().next() {
                 debt.has_grown = false;
-                return (*task, debt.from);
+                return (*task, debt.owed);
             }
             self.arrival.notified().await;
         }
     }
 
-    /// The task's facts from `from`, as [`Debts::next`] gave it, to before `next` have been sent: all that there were.
-    pub fn paid(&self, task: TaskId, from: Seq, next: Seq) {
+    /// What [`Debts::next`] gave has been sent, up to before `next`: all that there was.
+    pub fn paid(&self, task: TaskId, what: Owed, next: Seq) {
         let mut owed = self.lock();
         match owed.get_mut(&task) {
             Some(debt) if debt.has_grown => {
-                if debt.from >= from {
-                    debt.from = next;
+                if debt.owed.from() >= what.from() {
+                    debt.owed = Owed::From(next);
                 }
             }
             _ => drop(owed.remove(&task)),

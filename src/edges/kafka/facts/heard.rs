@@ -15,6 +15,16 @@ const TASKS: usize = 32_768;
 /// Lines without a task remembered, at least.
 const LINES: usize = 1_024;
 
+/// What a fact is for those who listen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum News {
+    /// Told twice, or by a writer that has been replaced.
+    Old,
+    Next,
+    /// Facts between the last one of its task and this one have never been told.
+    AfterHole,
+}
+
 pub struct Heard {
     newest: Generations<TaskId, Seq>,
     /// Lines of no task come from several writers at a time, in no order.
@@ -26,17 +36,19 @@ impl Heard {
         Self { newest: Generations::new(TASKS), lines: Generations::new(LINES) }
     }
 
-    /// Whether a fact is newer than all that was heard of its task; it is heard now.
-    pub fn is_news(&mut self, event: &TaskEvent) -> bool {
+    /// A fact that is newer than all that was heard of its task is heard now.
+    pub fn hear(&mut self, event: &TaskEvent) -> News {
         if event.task == TaskId::NONE {
-            let is_news = self.lines.get(&event.seq).is_none();
+            let news = if self.lines.get(&event.seq).is_none() { News::Next } else { News::Old };
             self.lines.insert(event.seq, ());
-            return is_news;
+            return news;
         }
-        let is_news = self.newest.get(&event.task).is_none_or(|newest| event.seq > *newest);
-        if is_news {
-            self.newest.insert(event.task, event.seq);
+        let newest = self.newest.get(&event.task).copied();
+        if newest.is_some_and(|newest| event.seq <= newest) {
+            return News::Old;
         }
-        is_news
+        self.newest.insert(event.task, event.seq);
+        // What came before the first that is heard may have been heard by whoever listens.
+        if newest.is_none() || event.seq.follows(newest) { News::Next } else { News::AfterHole }
     }
 }

@@ -12,7 +12,7 @@ use super::{
         producer::unavailable,
         topics,
     },
-    heard::Heard,
+    heard::{Heard, News},
     message::fact,
 };
 
@@ -89,7 +89,7 @@ pub fn read(kafka: &Kafka, topic: &str, after: &Position, head: &Position, limit
     partitions.assign(&*consumer, topic, &read)?;
 
     let deadline = Instant::now() + READ_TIMEOUT;
-    let mut pages = Pages { heard: Heard::new(), after, position: after.clone(), entries: Vec::new() };
+    let mut pages = Pages { heard: Heard::new(), after, position: after.clone(), entries: Vec::new(), has_hole: false };
     while !read.covers(&end) && pages.entries.len() < limit {
         match consumer.poll(POLL_TIMEOUT) {
             Some(Ok(message)) => {
@@ -108,7 +108,7 @@ pub fn read(kafka: &Kafka, topic: &str, after: &Position, head: &Position, limit
     if pages.entries.is_empty() && !read.covers(&end) {
         return Err(PortError::Unavailable(format!("kafka sent no facts within {READ_TIMEOUT:?}")));
     }
-    Ok(LogPage { entries: pages.entries, gap: partitions.lack_after(after) })
+    Ok(LogPage { gap: pages.has_hole || partitions.lack_after(after), entries: pages.entries })
 }
 
 fn place(message: &impl Message) -> Option<Place> {
@@ -121,12 +121,15 @@ struct Pages<'a> {
     after: &'a Position,
     position: Position,
     entries: Vec<LogEntry>,
+    has_hole: bool,
 }
 
 impl Pages<'_> {
     fn take(&mut self, place: Place, message: &impl Message) {
         let Some(event) = fact(message.headers()) else { return };
-        if self.heard.is_news(&event) && !self.after.includes(place) {
+        let news = self.heard.hear(&event);
+        if news != News::Old && !self.after.includes(place) {
+            self.has_hole |= news == News::AfterHole;
             self.position.advance(place);
             self.entries.push(LogEntry { position: self.position.clone(), place, event });
         }

@@ -29,7 +29,7 @@ use super::{
         Kafka,
         client::{Context, Detached, is_fatal},
     },
-    heard::Heard,
+    heard::{Heard, News},
     history::{self, Partitions},
     message::fact,
     tail::Tail,
@@ -239,13 +239,17 @@ impl Listener {
     fn hear(&mut self, place: Place, event: Option<TaskEvent>) {
         let topic = &self.live.topic;
         let Some(event) = event else { return self.passed(topic, "unreadable") };
-        if !self.heard.is_news(&event) {
+        let news = self.heard.hear(&event);
+        if news == News::Old {
             return self.passed(topic, "old");
+        }
+        if news == News::AfterHole {
+            tracing::warn!(task = %event.task, seq = %event.seq, "facts before this one were never told: a gap");
         }
         self.live.kafka.metrics.count("in", topic, "ok");
         let mut tail = self.live.tail();
         if let Some(tail) = &mut *tail {
-            tail.push(place, event);
+            tail.push(place, event, news == News::AfterHole);
         }
         if self.live.has_caught_up.load(Ordering::Relaxed) {
             // Before anybody reads the fact: what was read never lies beyond the head.

@@ -1,23 +1,29 @@
 //! Sends what Kafka did not take again, from the store, once Kafka answers.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
-use kubeml_actors::{event::Seq, ports::PortError, task::TaskId};
+use kubeml_actors::{
+    event::{Seq, TaskEvent},
+    ports::PortError,
+    task::TaskId,
+};
 use tokio::time::sleep;
 
-use super::{super::topics::Topic, ReadFacts, Shared};
+use super::{super::topics::Topic, ReadFacts, Shared, debts::Owed};
 
 const PAGE: usize = 256;
+/// What a writer that died had not told yet are its newest facts, and not more than these.
+const UNTOLD_MAX: usize = 512;
 const PAUSE: Duration = Duration::from_millis(500);
 
-pub async fn run(shared: Arc<Shared>, store: Arc<dyn ReadFacts>) {
+pub async fn run(shared: Arc<Shared>) {
     loop {
-        let (task, from) = shared.debts.next().await;
-        match pay(&shared, &*store, task, from).await {
-            Ok(next) => shared.debts.paid(task, from, next),
+        let (task, owed) = shared.debts.next().await;
+        match pay(&shared, task, owed).await {
+            Ok(next) => shared.debts.paid(task, owed, next),
             Err(error) if !error.is_transient() => {
                 tracing::warn!(%task, %error, "facts that are not to be had are not sent again");
-                shared.debts.paid(task, from, from);
+                shared.debts.paid(task, owed, owed.from());
             }
             Err(error) => {
                 tracing::debug!(%task, %error, "facts cannot be sent again yet");
@@ -27,18 +33,51 @@ pub async fn run(shared: Arc<Shared>, store: Arc<dyn ReadFacts>) {
     }
 }
 
-/// Sends a task's facts from `from` on. Returns the number after the last of them.
-async fn pay(shared: &Shared, store: &dyn ReadFacts, task: TaskId, from: Seq) -> Result<Seq, PortError> {
+/// Sends what is owed of a task. Returns the number after the last of its facts.
+async fn pay(shared: &Shared, task: TaskId, owed: Owed) -> Result<Seq, PortError> {
     shared.kafka.has(&[Topic::TrainingLog]).await?;
-    let mut next = from;
+    let mut next = match owed {
+        Owed::From(seq) => seq,
+        Owed::Inherited(_) => untold(&*shared.store, task, owed.from()).await?,
+    };
     loop {
-        let facts = store.read_task(task, next.0.checked_sub(1).map(Seq), PAGE).await?;
+        let facts = shared.store.read_task(task, next.before(), PAGE).await?;
         shared.deliver(&facts).await?;
         if let Some(last) = facts.last() {
             next = Seq(last.seq.0.saturating_add(1));
         }
         if facts.len() < PAGE {
             return Ok(next);
+        }
+    }
+}
+
+/// What is stored of a task from `from` on, without what the node that ran the attempt has surely told.
+pub async fn all_untold(store: &dyn ReadFacts, task: TaskId, from: Seq) -> Result<Vec<TaskEvent>, PortError> {
+    let mut after = untold(store, task, from).await?.before();
+    let mut all = Vec::new();
+    loop {
+        let facts = store.read_task(task, after, PAGE).await?;
+        let is_last_page = facts.len() < PAGE;
+        after = facts.last().map(|last| last.seq);
+        all.extend(facts);
+        if is_last_page {
+            return Ok(all);
+        }
+    }
+}
+
+/// From where on the facts of an attempt, `from` and after, may not have been told by the node that ran it.
+async fn untold(store: &dyn ReadFacts, task: TaskId, from: Seq) -> Result<Seq, PortError> {
+    let mut newest = VecDeque::from([from]);
+    let mut after = from.before();
+    loop {
+        let facts = store.read_task(task, after, PAGE).await?;
+        newest.extend(facts.iter().map(|fact| fact.seq).filter(|seq| seq.attempt() == from.attempt()));
+        newest.drain(..newest.len().saturating_sub(UNTOLD_MAX));
+        after = facts.last().map(|last| last.seq);
+        if facts.len() < PAGE || after.is_some_and(|after| after.attempt() > from.attempt()) {
+            return Ok(newest[0]);
         }
     }
 }

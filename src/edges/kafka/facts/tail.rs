@@ -11,10 +11,16 @@ use kubeml_actors::{
 mod tests;
 
 pub struct Tail {
-    entries: VecDeque<(Place, TaskEvent)>,
+    entries: VecDeque<Told>,
     /// Everything heard after this is here.
     start: Position,
     capacity: usize,
+}
+
+struct Told {
+    place: Place,
+    event: TaskEvent,
+    is_after_hole: bool,
 }
 
 impl Tail {
@@ -22,11 +28,11 @@ impl Tail {
         Self { entries: VecDeque::new(), start, capacity: capacity.max(1) }
     }
 
-    pub fn push(&mut self, place: Place, event: TaskEvent) {
-        self.entries.push_back((place, event));
+    pub fn push(&mut self, place: Place, event: TaskEvent, is_after_hole: bool) {
+        self.entries.push_back(Told { place, event, is_after_hole });
         while self.entries.len() > self.capacity {
-            if let Some((place, _)) = self.entries.pop_front() {
-                self.start.advance(place);
+            if let Some(oldest) = self.entries.pop_front() {
+                self.start.advance(oldest.place);
             }
         }
     }
@@ -37,11 +43,13 @@ impl Tail {
             return None;
         }
         let mut position = after.clone();
-        let unread = self.entries.iter().filter(|(place, _)| !after.includes(*place)).take(limit);
-        let entries = unread.map(|(place, event)| {
+        let mut gap = false;
+        let unread = self.entries.iter().filter(|told| !after.includes(told.place)).take(limit);
+        let entries = unread.map(|Told { place, event, is_after_hole }| {
             position.advance(*place);
+            gap |= is_after_hole;
             LogEntry { position: position.clone(), place: *place, event: event.clone() }
         });
-        Some(LogPage { entries: entries.collect(), gap: false })
+        Some(LogPage { entries: entries.collect(), gap })
     }
 }

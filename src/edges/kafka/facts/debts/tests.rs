@@ -9,7 +9,7 @@ fn debts() -> Debts {
     Debts::new(Arc::new(KafkaMetrics::new(&Metrics::new()).expect("the registry is empty")))
 }
 
-fn next(debts: &Debts) -> Option<(TaskId, Seq)> {
+fn next(debts: &Debts) -> Option<(TaskId, Owed)> {
     debts.next().now_or_never()
 }
 
@@ -18,26 +18,38 @@ fn the_first_fact_owed_counts() {
     let (debts, task) = (debts(), TaskId::fresh());
     assert_eq!(next(&debts), None);
     assert!(!debts.joins(task), "nothing is owed");
-    debts.owe(task, Seq(7));
-    debts.owe(task, Seq(5));
-    debts.owe(task, Seq(9));
-    assert_eq!(next(&debts), Some((task, Seq(5))));
-    debts.paid(task, Seq(5), Seq(10));
+    debts.owe(task, Owed::From(Seq(7)));
+    debts.owe(task, Owed::From(Seq(5)));
+    debts.owe(task, Owed::From(Seq(9)));
+    assert_eq!(next(&debts), Some((task, Owed::From(Seq(5)))));
+    debts.paid(task, Owed::From(Seq(5)), Seq(10));
     assert!(!debts.has(task));
 }
 
 #[test]
 fn what_joins_while_it_is_paid_is_paid_next() {
     let (debts, task) = (debts(), TaskId::fresh());
-    debts.owe(task, Seq(5));
-    assert_eq!(next(&debts), Some((task, Seq(5))));
+    debts.owe(task, Owed::From(Seq(5)));
+    assert_eq!(next(&debts), Some((task, Owed::From(Seq(5)))));
     assert!(debts.joins(task));
-    debts.paid(task, Seq(5), Seq(8));
-    assert_eq!(next(&debts), Some((task, Seq(8))));
-    debts.owe(task, Seq(2));
-    debts.paid(task, Seq(8), Seq(9));
-    assert_eq!(next(&debts), Some((task, Seq(2))), "an earlier one failed meanwhile");
-    debts.paid(task, Seq(2), Seq(9));
+    debts.paid(task, Owed::From(Seq(5)), Seq(8));
+    assert_eq!(next(&debts), Some((task, Owed::From(Seq(8)))));
+    debts.owe(task, Owed::From(Seq(2)));
+    debts.paid(task, Owed::From(Seq(8)), Seq(9));
+    assert_eq!(next(&debts), Some((task, Owed::From(Seq(2)))), "an earlier one failed meanwhile");
+    debts.paid(task, Owed::From(Seq(2)), Seq(9));
+    assert_eq!(next(&debts), None);
+}
+
+#[test]
+fn what_another_told_counts_like_any_other_debt() {
+    let (debts, task) = (debts(), TaskId::fresh());
+    debts.owe(task, Owed::Inherited(2));
+    debts.owe(task, Owed::From(Seq::new(2, 7)));
+    assert_eq!(next(&debts), Some((task, Owed::Inherited(2))));
+    debts.owe(task, Owed::From(Seq::new(1, 7)));
+    assert_eq!(next(&debts), Some((task, Owed::From(Seq::new(1, 7)))));
+    debts.paid(task, Owed::From(Seq::new(1, 7)), Seq::new(3, 0));
     assert_eq!(next(&debts), None);
 }
 
@@ -45,7 +57,7 @@ fn what_joins_while_it_is_paid_is_paid_next() {
 fn memory_is_bounded() {
     let debts = debts();
     for n in 0..TASKS_MAX + 10 {
-        debts.owe(TaskId(uuid::Uuid::from_u128(n as u128 + 1)), Seq(1));
+        debts.owe(TaskId(uuid::Uuid::from_u128(n as u128 + 1)), Owed::From(Seq(1)));
     }
     assert_eq!(debts.lock().len(), TASKS_MAX);
 }

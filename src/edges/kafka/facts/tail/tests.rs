@@ -11,7 +11,7 @@ fn place(partition: u32, counter: u64) -> Place {
 fn tail(capacity: usize, places: &[Place]) -> Tail {
     let mut tail = Tail::new(Position::default(), capacity);
     for place in places {
-        tail.push(*place, samples::fact(TaskId::fresh(), place.partition, place.counter));
+        tail.push(*place, samples::fact(TaskId::fresh(), place.partition, place.counter), false);
     }
     tail
 }
@@ -52,4 +52,17 @@ fn what_was_dropped_is_not_denied() {
         start.advance(place(1, 1));
         start
     });
+}
+
+#[test]
+fn a_page_with_a_hole_says_so() {
+    let mut tail = Tail::new(Position::default(), 10);
+    for (counter, is_after_hole) in [(1, false), (2, true), (3, false)] {
+        tail.push(place(0, counter), samples::fact(TaskId::fresh(), 1, counter), is_after_hole);
+    }
+    let gap = |after, limit| tail.page(&Position::single(after), limit).map(|page| page.gap);
+    assert_eq!(gap(0, 9), Some(true));
+    assert_eq!(gap(0, 1), Some(false));
+    assert_eq!(gap(1, 1), Some(true));
+    assert_eq!(gap(2, 9), Some(false));
 }
