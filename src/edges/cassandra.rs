@@ -25,8 +25,15 @@ mod session;
 mod tasks;
 
 pub use self::{
-    artifacts::CassandraArtifacts, chunks::ChunkPermits, config::CassandraConfig, datasets::CassandraDatasets,
-    events::CassandraEvents, nodes::CassandraNodes, schema::init, session::Session, tasks::CassandraTasks,
+    artifacts::CassandraArtifacts,
+    chunks::ChunkPermits,
+    config::CassandraConfig,
+    datasets::CassandraDatasets,
+    events::{Appended, CassandraEvents},
+    nodes::CassandraNodes,
+    schema::init,
+    session::Session,
+    tasks::CassandraTasks,
 };
 
 /// How many of the nodes that hold a copy may fail while a quorum of them is still there.

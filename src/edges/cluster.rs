@@ -12,7 +12,7 @@ use kubeml_actors::{
 use tokio::sync::watch;
 
 use super::{
-    cassandra::{CassandraEvents, CassandraTasks},
+    cassandra::{Appended, CassandraEvents, CassandraTasks},
     kafka::{KafkaFacts, ReadFacts},
 };
 
@@ -84,11 +84,12 @@ impl TaskStore for ClusterState {
 #[async_trait]
 impl EventLog for ClusterState {
     async fn append(&self, events: &[TaskEvent]) -> Result<(), PortError> {
-        self.events.append(events).await?;
-        // A task's last fact is told by `relay`, which sees to it that it is heard.
-        let others: Vec<TaskEvent> = events.iter().filter(|event| !event.kind.is_terminal()).cloned().collect();
-        self.facts.publish(&others);
-        Ok(())
+        let facts = self.facts.clone();
+        let tell = move |appended: Appended<'_>| match appended {
+            Appended::Written(events) => drop(facts.publish(&told_at_once(events))),
+            Appended::Unknown(events) => facts.owe(&told_at_once(events)),
+        };
+        self.events.append(events, tell).await
     }
 
     async fn relay(&self, task: TaskId, from: Seq) -> Result<(), PortError> {
@@ -115,4 +116,9 @@ impl EventLog for ClusterState {
     async fn trim(&self, horizon: Timestamp) -> Result<u64, PortError> {
         self.events.trim(horizon).await
     }
+}
+
+/// A task's last fact is told by `relay`, which sees to it that it is heard.
+fn told_at_once(events: &[TaskEvent]) -> Vec<TaskEvent> {
+    events.iter().filter(|event| !event.kind.is_terminal()).cloned().collect()
 }

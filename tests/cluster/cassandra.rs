@@ -16,5 +16,7 @@ mod proxy;
 mod queue;
 #[path = "cassandra/schema.rs"]
 mod schema;
+#[path = "cassandra/telling.rs"]
+mod telling;
 #[path = "cassandra/unreadable.rs"]
 mod unreadable;

@@ -40,6 +40,14 @@ pub struct CassandraEvents {
     pub(super) records: Arc<Records>,
 }
 
+/// What has become of facts that were to be appended.
+#[derive(Clone, Copy, Debug)]
+pub enum Appended<'a> {
+    Written(&'a [TaskEvent]),
+    /// Some of them may be in the log.
+    Unknown(&'a [TaskEvent]),
+}
+
 #[derive(Clone, Copy)]
 struct Bucket {
     task: TaskId,
@@ -66,14 +74,29 @@ impl CassandraEvents {
     }
 
     /// Writes those facts that are newer than the newest of their task, and returns when they are durable. A reader sees
-    /// a task's facts appear in the order of `seq`.
-    pub async fn append(&self, events: &[TaskEvent]) -> Result<(), PortError> {
+    /// a task's facts appear in the order of `seq`, and `tell` hears of them in that order, before of any that follow. It
+    /// is finished although the caller goes away: a writer that dies leaves nothing behind that is stored and not told, or
+    /// told after what ended its attempt.
+    pub async fn append(
+        &self,
+        events: &[TaskEvent],
+        tell: impl Fn(Appended<'_>) + Send + Sync + 'static,
+    ) -> Result<(), PortError> {
+        let (log, events) = (self.clone(), events.to_vec());
+        let appending = tokio::spawn(async move {
+            let appended = log.append_all(&events, |written| tell(Appended::Written(written))).await;
+            appended.inspect_err(|_| tell(Appended::Unknown(&events)))
+        });
+        appending.await.unwrap_or_else(|error| Err(PortError::Unavailable(format!("facts: {error}"))))
+    }
+
+    async fn append_all(&self, events: &[TaskEvent], tell: impl Fn(&[TaskEvent])) -> Result<(), PortError> {
         for event in events.iter().filter(|event| event.kind.is_terminal()) {
             // Nothing may appear in front of the last fact after it.
             self.settle(event.task).await?;
         }
         let facts: Result<Vec<Fact>, _> = events.iter().map(Fact::of).collect();
-        self.facts.append(facts?).await
+        self.facts.append(facts?, tell).await
     }
 
     /// `limit` is at least 1.

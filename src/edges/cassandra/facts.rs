@@ -79,24 +79,38 @@ impl Facts {
         Self { session, newest: Memory::new(), turns: Stripes::new() }
     }
 
-    /// Writes those facts that are newer than their task's newest, each task's in order.
-    pub async fn append(&self, facts: Vec<Fact>) -> Result<(), PortError> {
+    /// Writes those facts that are newer than their task's newest, each task's in order. `tell` hears of those of a task
+    /// when they are written, before anything else of it can be.
+    pub async fn append(&self, facts: Vec<Fact>, tell: impl Fn(&[TaskEvent])) -> Result<(), PortError> {
         let mut by_task: HashMap<TaskId, Vec<Fact>> = HashMap::new();
         for fact in facts {
             by_task.entry(fact.event.task).or_default().push(fact);
         }
         let appends = by_task.into_iter().map(async |(task, facts)| {
+            let events: Vec<TaskEvent> = facts.iter().map(|fact| fact.event.clone()).collect();
             let _turn = self.turns.turn(task).await;
             let fresh = self.fresh(task, facts).await?;
-            self.write(task, fresh).await
+            self.write(task, fresh).await?;
+            tell(&events);
+            Ok(())
         });
         try_join_all(appends).await.map(drop)
     }
 
     /// Writes facts of a task that have been accepted. Writing them again changes nothing.
     pub async fn put(&self, task: TaskId, facts: Vec<Fact>) -> Result<(), PortError> {
+        self.put_after(task, facts, || ()).await.1
+    }
+
+    /// Like `put`, and runs `first` before, when nothing else of the task is being written or told.
+    pub async fn put_after<T>(
+        &self,
+        task: TaskId,
+        facts: Vec<Fact>,
+        first: impl FnOnce() -> T,
+    ) -> (T, Result<(), PortError>) {
         let _turn = self.turns.turn(task).await;
-        self.write(task, facts).await
+        (first(), self.write(task, facts).await)
     }
 
     /// Those of `facts` that are newer than the newest of their task, and than each other.

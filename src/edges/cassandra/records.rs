@@ -149,11 +149,6 @@ impl Records {
         self.settled.get(id)
     }
 
-    pub fn note_settled(&self, version: &Version) {
-        self.seen.forget(version.record.id);
-        self.settled.put(version.record.id, Settled::of(version.number, &version.record));
-    }
-
     pub fn forget(&self, id: TaskId) {
         self.settled.forget(id);
         self.seen.forget(id);
@@ -164,8 +159,7 @@ impl Records {
         self.seen.get(id).filter(|seen| seen.version == version)
     }
 
-    /// Tells what is in the record's row now.
-    pub fn tell(&self, record: &TaskRecord, facts: &[Fact]) -> bool {
+    fn tell(&self, record: &TaskRecord, facts: &[Fact]) -> bool {
         let events: Vec<TaskEvent> = facts.iter().map(|fact| fact.event.clone()).collect();
         self.told.get().is_none_or(|tell| tell(record, &events))
     }
@@ -175,11 +169,29 @@ impl Records {
         let Some(seen) = self.look(id).await? else { return Ok(None) };
         if !self.is_settled(&seen) {
             let facts = self.untold(&seen, log)?;
-            log.put(id, facts.clone()).await?;
-            self.tell(&seen.record, &facts);
-            self.settled.put(id, Settled::of(seen.version, &seen.record));
+            self.log(seen.version, &seen.record, &facts, facts.clone(), log).await?;
         }
         Ok(Some(seen.record))
+    }
+
+    /// Tells what is in the record's row, `all` of it, and puts what is not there yet into the log. Nothing else of the task
+    /// is told between the two.
+    pub async fn log(
+        &self,
+        version: i64,
+        record: &TaskRecord,
+        all: &[Fact],
+        unlogged: Vec<Fact>,
+        log: &Facts,
+    ) -> Result<(), PortError> {
+        let (is_told, put) = log.put_after(record.id, unlogged, || self.tell(record, all)).await;
+        put?;
+        self.seen.forget(record.id);
+        self.settled.put(record.id, Settled::of(version, record));
+        if !is_told {
+            self.tell(record, all);
+        }
+        Ok(())
     }
 
     /// The facts that came with what was seen, for the log.

@@ -131,8 +131,7 @@ impl Inner {
         }
         self.facts.begin(record.id);
         self.counts.moved(None, queued(record));
-        let is_told = self.records.tell(record, &facts);
-        self.log(&version, facts, is_told).await;
+        self.log(&version, &facts.clone(), facts).await;
         Ok(Inserted::Fresh)
     }
 
@@ -180,27 +179,17 @@ impl Inner {
             return Ok(Cas::Conflict(Box::new(current)));
         }
         self.counts.moved(was_queued, queued(&next.record));
-        let is_told = self.records.tell(&next.record, &all);
-        let unlogged = if taken_along.is_ok() { facts } else { all };
-        tokio::join!(self.log(&next, unlogged, is_told), self.advise(was_queued, &next.record));
+        let unlogged = if taken_along.is_ok() { facts } else { all.clone() };
+        tokio::join!(self.log(&next, &all, unlogged), self.advise(was_queued, &next.record));
         Ok(Cas::Applied)
     }
 
-    /// The version has been written, and its facts with it; from now on they can be read as well.
-    async fn log(&self, version: &Version, facts: Vec<Fact>, is_told: bool) {
+    /// The version has been written, and `all` facts with it: they are durable. From now on they can be read.
+    async fn log(&self, version: &Version, all: &[Fact], unlogged: Vec<Fact>) {
         let id = version.record.id;
-        let untold = if is_told { Vec::new() } else { facts.clone() };
-        match self.facts.put(id, facts).await {
-            Ok(()) => {
-                self.records.note_settled(version);
-                if !is_told {
-                    self.records.tell(&version.record, &untold);
-                }
-            }
-            Err(error) => {
-                self.records.forget(id);
-                tracing::warn!(%error, task = %id, "facts stay with their record until its next version");
-            }
+        if let Err(error) = self.records.log(version.number, &version.record, all, unlogged, &self.facts).await {
+            self.records.forget(id);
+            tracing::warn!(%error, task = %id, "facts stay with their record until its next version");
         }
     }
 

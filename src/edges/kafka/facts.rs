@@ -104,6 +104,13 @@ impl KafkaFacts {
         !events.iter().any(|event| self.shared.debts.has(event.task))
     }
 
+    /// Notes facts whose storing has an unknown outcome: what of them is in the store is sent from there.
+    pub fn owe(&self, events: &[TaskEvent]) {
+        for event in events {
+            self.shared.debts.owe(event.task, Owed::From(event.seq));
+        }
+    }
+
     /// Sends what is in the store of a task from `from` on, as far as the node that ran the attempt may not have told it,
     /// and returns when Kafka has it.
     pub async fn relay(&self, task: TaskId, from: Seq) -> Result<(), PortError> {
@@ -113,9 +120,7 @@ impl KafkaFacts {
     /// Sends facts that are in the store, and returns when Kafka has them.
     pub async fn delivered(&self, events: &[TaskEvent]) -> Result<(), PortError> {
         if events.iter().any(|event| self.shared.debts.joins(event.task)) {
-            for event in events {
-                self.shared.debts.owe(event.task, Owed::From(event.seq));
-            }
+            self.owe(events);
             return self.settled(events).await;
         }
         // Whoever asks again and again during an outage does not fill the queue with copies.

@@ -22,7 +22,7 @@ pub struct Stored(pub CassandraEvents);
 #[async_trait]
 impl EventLog for Stored {
     async fn append(&self, events: &[TaskEvent]) -> Result<(), PortError> {
-        self.0.append(events).await
+        self.0.append(events, |_| ()).await
     }
 
     async fn relay(&self, _: TaskId, _: Seq) -> Result<(), PortError> {

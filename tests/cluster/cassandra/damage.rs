@@ -73,7 +73,7 @@ async fn a_damaged_fact_is_a_hole() -> Kept {
     let node = keyspace.node();
     let task = TaskId::fresh();
     let facts = [0, 1, 2, 3].map(|n| fact(task, 0, n));
-    node.events.append(&facts).await?;
+    node.events.append(&facts, |_| ()).await?;
     let damage = "UPDATE $.event SET payload = ? WHERE task_id = ? AND bucket = 0 AND seq = ?";
     keyspace.run(damage, (b"no fact".to_vec(), task.0, 1_i64)).await;
     let of_another = codec::encode(&fact(TaskId::fresh(), 0, 2)).expect("it is short");

@@ -57,7 +57,7 @@ async fn nothing_appears_in_front_of_the_last_fact_after_it() -> Kept {
     let dead = TaskRecord { attempt: 1, state: TaskState::Cancelled, ..record(1) };
     died_after_writing(&keyspace, &dead, &[fact(dead.id, 1, 7)]).await;
     let end = TaskEvent { seq: Seq::terminal(1), kind: EventKind::Cancelled, ..fact(dead.id, 1, 8) };
-    node.events.append(std::slice::from_ref(&end)).await?;
+    node.events.append(std::slice::from_ref(&end), |_| ()).await?;
     assert_eq!(node.events.read_task(dead.id, None, 10).await?, [fact(dead.id, 1, 7), end.clone()]);
     node.tasks.compare_and_set(&announced(&dead), &[]).await?;
     assert_eq!(node.events.read_task(dead.id, None, 10).await?, [fact(dead.id, 1, 7), end]);
@@ -77,7 +77,7 @@ async fn two_nodes_write_a_task_in_turns() -> Kept {
         expected.extend([0, 1].map(|n| fact(current.id, attempt, n)));
         let [.., written, appended] = expected.as_slice() else { panic!("there are some") };
         assert_eq!(node.tasks.compare_and_set(&current, std::slice::from_ref(written)).await?, Cas::Applied);
-        node.events.append(std::slice::from_ref(appended)).await?;
+        node.events.append(std::slice::from_ref(appended), |_| ()).await?;
     }
     for node in &nodes {
         assert_eq!(node.events.read_task(current.id, None, 100).await?, expected);

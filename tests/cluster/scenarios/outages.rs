@@ -12,6 +12,7 @@ use xtask::services::Server;
 use super::{super::nodes::Cluster, assert_all_is_well, assert_same_result, trained_alone};
 
 const OUTAGE: Duration = Duration::from_secs(20);
+const UNHEARD: Duration = Duration::from_secs(3);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_kafka_tasks_are_taken_and_run_all_the_same() {
@@ -30,6 +31,24 @@ async fn without_kafka_tasks_are_taken_and_run_all_the_same() {
     assert_same_result(&cluster.succeeded(&before).await, &trained_alone("cnn", 2));
     cluster.succeeded(&after).await;
     assert_all_is_well(&cluster, &mut listener, &[before, during, late, after]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_that_changes_hands_while_kafka_is_away_is_heard_whole() {
+    let mut cluster = Cluster::start(2).await;
+    let mut listener = cluster.listen();
+    let id = cluster.submit("cnn", 6).await;
+    let holder = cluster.wait_for_step(&id, 20).await.worker_id.expect("it runs");
+    cluster.services.server("kafka-1").expect("it is one of the suite's").kill().expect("it runs");
+    // Time to write facts that nobody hears, here and then there.
+    sleep(UNHEARD).await;
+    let node = holder.split('/').next().expect("a node").to_owned();
+    cluster.node_mut(&node).kill();
+    cluster.wait_until(&id, |view| view.worker_id.as_ref().is_some_and(|other| *other != holder)).await;
+    sleep(UNHEARD).await;
+    cluster.services.server("kafka-1").expect("it is one of the suite's").start().expect("it starts again");
+    assert_same_result(&cluster.succeeded(&id).await, &trained_alone("cnn", 6));
+    assert_all_is_well(&cluster, &mut listener, &[id]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

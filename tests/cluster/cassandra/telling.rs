@@ -1,0 +1,103 @@
+//! What is stored of a task is told, and in the order of the log, whoever goes away meanwhile.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use kubeml::edges::cassandra::Appended;
+use kubeml_actors::{
+    event::{Seq, TaskEvent},
+    ports::{Cas, TaskStore},
+    task::TaskState,
+    testing::contracts::{
+        Kept,
+        samples::{fact, in_state, record},
+    },
+};
+use scylla_proxy::{Condition, Reaction, RequestOpcode, RequestReaction, RequestRule};
+use tokio::sync::mpsc::unbounded_channel;
+
+use super::{
+    keyspace::{Keyspace, Node},
+    proxy::proxied,
+};
+
+/// Long enough for others to get by, if they may.
+const DELAY: Duration = Duration::from_millis(300);
+
+#[derive(Clone, Default)]
+struct Told(Arc<Mutex<Vec<Seq>>>);
+
+impl Told {
+    fn note(&self, events: &[TaskEvent]) {
+        self.0.lock().expect("nobody panics").extend(events.iter().map(|event| event.seq));
+    }
+
+    fn seqs(&self) -> Vec<Seq> {
+        self.0.lock().expect("nobody panics").clone()
+    }
+}
+
+#[tokio::test]
+async fn a_fact_whose_writer_went_away_is_told_before_what_ends_its_attempt() -> Kept {
+    let keyspace = Keyspace::take().await;
+    let (mut proxy, config) = proxied(&keyspace).await;
+    let node = Node::over(config);
+    let told = Told::default();
+    let telling = told.clone();
+    node.events.on_facts(move |_, events| {
+        telling.note(events);
+        true
+    });
+    let waiting = record(1);
+    let id = waiting.id;
+    node.tasks.insert(&waiting, &[fact(id, 0, 0)]).await?;
+    let running = in_state(&waiting, TaskState::Running);
+    assert_eq!(node.tasks.compare_and_set(&running, &[fact(id, 1, 0)]).await?, Cas::Applied);
+
+    let (passing, mut passed) = unbounded_channel();
+    let first_batch = Condition::RequestOpcode(RequestOpcode::Batch).and(Condition::TrueForLimitedTimes(1));
+    let delayed = RequestReaction::delay(DELAY).with_feedback_when_performed(passing);
+    proxy.running_nodes[0].change_request_rules(Some(vec![RequestRule(first_batch, delayed)]));
+    let appending = tokio::spawn({
+        let (events, telling) = (node.events.clone(), told.clone());
+        let tell = move |appended: Appended<'_>| match appended {
+            Appended::Written(events) => telling.note(events),
+            Appended::Unknown(events) => panic!("{events:?} are written"),
+        };
+        async move { events.append(&[fact(id, 1, 1)], tell).await }
+    });
+    passed.recv().await.expect("facts are written in batches");
+    appending.abort();
+
+    let end = TaskEvent { seq: Seq::attempt_end(1), ..fact(id, 1, 2) };
+    let given_back = in_state(&running, TaskState::Pending);
+    assert_eq!(node.tasks.compare_and_set(&given_back, std::slice::from_ref(&end)).await?, Cas::Applied);
+    let stored = node.events.read_task(id, None, 10).await?;
+    assert_eq!(stored, [fact(id, 0, 0), fact(id, 1, 0), fact(id, 1, 1), end]);
+    assert_eq!(told.seqs(), stored.iter().map(|event| event.seq).collect::<Vec<_>>());
+    Ok(())
+}
+
+#[tokio::test]
+async fn facts_that_may_have_been_written_are_not_taken_for_lost() -> Kept {
+    let keyspace = Keyspace::take().await;
+    let (mut proxy, config) = proxied(&keyspace).await;
+    let node = Node::over(kubeml::edges::cassandra::CassandraConfig { request_timeout: 2 * DELAY, ..config });
+    node.until_connected().await;
+    let waiting = record(1);
+    node.tasks.insert(&waiting, &[fact(waiting.id, 0, 0)]).await?;
+    let batch = Condition::RequestOpcode(RequestOpcode::Batch);
+    proxy.running_nodes[0].change_request_rules(Some(vec![RequestRule(batch, RequestReaction::drop_frame())]));
+    let unknown = Told::default();
+    let telling = unknown.clone();
+    let tell = move |appended: Appended<'_>| match appended {
+        Appended::Unknown(events) => telling.note(events),
+        Appended::Written(events) => panic!("nobody knows whether {events:?} are written"),
+    };
+    let appended = node.events.append(&[fact(waiting.id, 1, 0)], tell).await;
+    assert!(appended.as_ref().is_err_and(|error| error.is_transient()), "{appended:?}");
+    assert_eq!(unknown.seqs(), [Seq::new(1, 0)]);
+    Ok(())
+}
