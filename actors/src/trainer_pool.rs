@@ -31,7 +31,7 @@ mod slots;
 #[cfg(test)]
 mod tests;
 
-use claiming::Claimed;
+use claiming::{Claimed, Seat};
 use hints::{Heeded, Hints};
 use slots::{Held, Slot};
 
@@ -105,6 +105,9 @@ pub struct State {
     claiming: Option<Uuid>,
     /// More work may have come while a claim was under way.
     look_again: bool,
+    /// The last look at the queue found nothing to claim. What is hinted at since then is next.
+    has_found_nothing: bool,
+    hinted: Vec<TaskId>,
     /// What is being given back.
     releasing: HashSet<Fence>,
     draining: Option<Vec<RpcReplyPort<()>>>,
@@ -128,6 +131,8 @@ impl Actor for Pool {
             trainers: HashMap::new(),
             claiming: None,
             look_again: false,
+            has_found_nothing: false,
+            hinted: Vec::new(),
             releasing: HashSet::new(),
             draining: None,
             knows_orphans: false,
@@ -229,7 +234,10 @@ impl Pool {
     /// With a free slot, hints are acknowledged when the claim they led to is durable; without one they are dropped: their
     /// tasks are in the queue, which is looked at as soon as a slot is free.
     fn hinted(&self, myself: &ActorRef<Mail<Msg>>, state: &mut State) {
-        state.heeded.heed();
+        let hinted = state.heeded.heed();
+        if state.has_found_nothing {
+            state.hinted.extend(hinted.into_iter().take(claiming::PAGE));
+        }
         self.look_for_work(myself, state);
         if state.claiming.is_none() {
             state.heeded.acknowledge();
@@ -245,14 +253,15 @@ impl Pool {
             state.look_again = true;
             return;
         }
+        let hinted = std::mem::take(&mut state.hinted);
         let Some(slot) = state.slots.iter().position(Slot::is_free) else { return };
         let nonce = Uuid::new_v4();
         state.claiming = Some(nonce);
         state.look_again = false;
-        let busy = state.slots.iter().filter_map(Slot::suspect).collect();
+        let seat = Seat { slot, nonce, busy: state.slots.iter().filter_map(Slot::suspect).collect() };
         let (context, myself) = (self.context.clone(), myself.clone());
         tokio::spawn(async move {
-            let claiming = async move { claiming::claim(&context, slot, nonce, busy).await };
+            let claiming = async move { claiming::claim(&context, &seat, &hinted).await };
             let outcome = unless_it_panics(claiming).await.flatten().map(Box::new);
             // A failed cast means that the pool has died: its successor finds the task as an orphan.
             let _ = myself.send_message(Mail::own(Msg::Claimed { slot, outcome }));
@@ -263,6 +272,7 @@ impl Pool {
         state.claiming = None;
         state.heeded.acknowledge();
         let found = outcome.is_some();
+        state.has_found_nothing = !found;
         if let Some(claimed) = outcome
             && let Err(claimed) = self.hand_over(state, slot, claimed)
         {

@@ -1,19 +1,22 @@
 //! Finding and claiming the next task, outside the pool's mailbox.
 
+use std::cmp::Reverse;
+
+use futures::future::join_all;
 use uuid::Uuid;
 
 use crate::{
     assign::assign,
     commit::CommitError,
     context::Context,
-    ports::DeadLetter,
-    task::{Fence, Owner, TaskRecord, TaskState},
+    ports::{DeadLetter, PortError},
+    task::{Fence, Owner, TaskId, TaskRecord, TaskState},
     transition::Input,
 };
 
 /// Waiting tasks looked at first: the first that is due is taken, so few are enough, and every one is read from the
 /// store. If all of them wait for a later time, more are, so that they hide nobody.
-const PAGE: usize = 4;
+pub const PAGE: usize = 4;
 const RUNNING_PAGE: usize = 10_000;
 
 /// A task that this node holds.
@@ -22,8 +25,23 @@ pub struct Claimed {
     pub fence: Fence,
 }
 
-/// Claims the task that is due, if there is one. `busy` says of each busy slot whether its task is a suspect.
-pub async fn claim(context: &Context, slot: usize, nonce: Uuid, busy: Vec<bool>) -> Option<Claimed> {
+/// What a claim is made for.
+pub struct Seat {
+    pub slot: usize,
+    pub nonce: Uuid,
+    /// Of each busy slot, whether its task is a suspect.
+    pub busy: Vec<bool>,
+}
+
+/// Claims the task that is due, if there is one. `hinted` are looked at before the queue is: they are to be those that have
+/// come since it was found to have nothing to claim.
+pub async fn claim(context: &Context, seat: &Seat, hinted: &[TaskId]) -> Option<Claimed> {
+    let candidates = waiting(context, hinted).await;
+    if let Some(due) = assign(&candidates, &seat.busy, context.ports.clock.now())
+        && let Ok(Some(claimed)) = take(context, seat, due).await
+    {
+        return Some(claimed);
+    }
     let mut page = PAGE;
     loop {
         let queue = match context.ports.tasks.queue(&[TaskState::Pending], page).await {
@@ -38,23 +56,42 @@ pub async fn claim(context: &Context, slot: usize, nonce: Uuid, busy: Vec<bool>)
             page *= 4;
             continue;
         }
-        let due = assign(&queue, &busy, now)?;
-        let owner = Owner { incarnation: context.me.clone(), nonce };
-        let input = Input::Claim { owner, worker_id: context.me.worker_id(slot) };
-        match context.committer.commit_from(due.clone(), &input).await {
-            Ok(next) if next.record.state == TaskState::Running => {
-                let fence = Fence { attempt: next.record.attempt, nonce };
-                return Some(Claimed { record: next.record, fence });
-            }
-            // Its budget was spent: that ended it. On to the next one.
-            Ok(next) => bury(context, &next.record).await,
-            // Somebody else was faster.
-            Err(CommitError::Refused(_) | CommitError::NoSuchTask(_)) => {}
-            Err(CommitError::Port(error)) => {
+        let due = assign(&queue, &seat.busy, now)?;
+        match take(context, seat, due).await {
+            Ok(Some(claimed)) => return Some(claimed),
+            Ok(None) => {}
+            Err(error) => {
                 tracing::warn!(%error, "cannot claim");
                 return None;
             }
         }
+    }
+}
+
+/// Those that wait, in the order of the queue. What cannot be read is found there.
+async fn waiting(context: &Context, tasks: &[TaskId]) -> Vec<TaskRecord> {
+    let reads = tasks.iter().take(PAGE).map(|task| context.ports.tasks.get(*task));
+    let read = join_all(reads).await.into_iter().filter_map(|read| read.ok().flatten());
+    let mut waiting: Vec<TaskRecord> = read.filter(|record| record.state == TaskState::Pending).collect();
+    waiting.sort_by_key(|record| (Reverse(record.priority), record.created_at, record.id));
+    waiting
+}
+
+/// `None` if it is not to be had: somebody else was faster, or its budget was spent, and that has ended it.
+async fn take(context: &Context, seat: &Seat, due: &TaskRecord) -> Result<Option<Claimed>, PortError> {
+    let owner = Owner { incarnation: context.me.clone(), nonce: seat.nonce };
+    let input = Input::Claim { owner, worker_id: context.me.worker_id(seat.slot) };
+    match context.committer.commit_from(due.clone(), &input).await {
+        Ok(next) if next.record.state == TaskState::Running => {
+            let fence = Fence { attempt: next.record.attempt, nonce: seat.nonce };
+            Ok(Some(Claimed { record: next.record, fence }))
+        }
+        Ok(next) => {
+            bury(context, &next.record).await;
+            Ok(None)
+        }
+        Err(CommitError::Refused(_) | CommitError::NoSuchTask(_)) => Ok(None),
+        Err(CommitError::Port(error)) => Err(error),
     }
 }
 

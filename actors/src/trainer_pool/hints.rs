@@ -2,7 +2,10 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::ports::{Hint, TaskBus};
+use crate::{
+    ports::{Hint, TaskBus},
+    task::TaskId,
+};
 
 /// Hints that came in since the pool last looked: however many, they say the same.
 #[derive(Clone, Default)]
@@ -30,9 +33,12 @@ pub(super) struct Heeded {
 }
 
 impl Heeded {
-    /// Takes up what has come in.
-    pub(super) fn heed(&mut self) {
-        self.heeded.extend(self.hints.take());
+    /// Takes up what has come in, and says which tasks that is about.
+    pub(super) fn heed(&mut self) -> Vec<TaskId> {
+        let hints = self.hints.take();
+        let tasks = hints.iter().map(|hint| hint.task).collect();
+        self.heeded.extend(hints);
+        tasks
     }
 
     pub(super) fn acknowledge(&mut self) {

@@ -124,6 +124,15 @@ async fn tasks_that_wait_for_later_hide_nobody_however_many_they_are() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_idle_pool_takes_what_it_is_hinted_at_without_looking_through_the_queue() {
+    let (store, node) = over_moody_store(1).await;
+    sleep(SECOND).await;
+    store.panics.store(u32::MAX, Ordering::SeqCst);
+    let id = node.submit(draft()).await;
+    node.expect_success(id).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_claim_that_panics_is_one_that_found_nothing() {
     let (store, node) = over_moody_store(1).await;
     sleep(SECOND).await;

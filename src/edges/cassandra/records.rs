@@ -20,9 +20,7 @@ use super::{
 };
 use crate::codec;
 
-const RECORD: &str = "SELECT record FROM $.task WHERE task_id = ?";
-const GET: Query = Query::read(RECORD);
-const GET_SETTLED: Query = Query::new(Kind::SettledRead, RECORD);
+const GET_SETTLED: Query = Query::new(Kind::SettledRead, "SELECT record FROM $.task WHERE task_id = ?");
 const ROW: Query = Query::read("SELECT version, record, facts FROM $.task WHERE task_id = ?");
 const INSERT: Query =
     Query::swap("INSERT INTO $.task (task_id, version, record, facts) VALUES (?, ?, ?, ?) IF NOT EXISTS");
@@ -95,25 +93,26 @@ impl Records {
         Self { session, settled: Memory::new(), seen: Memory::new(), told: OnceLock::new() }
     }
 
+    /// Who changes a waiting task next need not read it again.
     pub async fn get(&self, id: TaskId) -> Result<Option<TaskRecord>, PortError> {
-        self.read(GET, id).await
+        let Some(seen) = self.look(id).await? else { return Ok(None) };
+        let record = seen.record.clone();
+        if record.state == TaskState::Pending && !self.is_settled(&seen) {
+            self.seen.put(id, Arc::new(seen));
+        }
+        Ok(Some(record))
     }
 
     pub async fn get_settled(&self, id: TaskId) -> Result<Option<TaskRecord>, PortError> {
-        self.read(GET_SETTLED, id).await
+        let row: Option<(Option<Vec<u8>>,)> = self.session.row(GET_SETTLED, (id.0,)).await?;
+        let bytes = row.map(|(bytes,)| bytes.unwrap_or_default());
+        bytes.map(|bytes| self.decoded(id, &bytes)).transpose()
     }
 
-    /// One damaged record does not hide the others; to `get` it is an error. Who changes a waiting task next need not read
-    /// it again.
+    /// Like `get`, for lists: one damaged record does not hide the others.
     pub async fn readable(&self, id: TaskId) -> Result<Read, PortError> {
-        match self.look(id).await {
-            Ok(Some(seen)) => {
-                let record = seen.record.clone();
-                if record.state == TaskState::Pending && !self.is_settled(&seen) {
-                    self.seen.put(id, Arc::new(seen));
-                }
-                Ok(Read::Record(Box::new(record)))
-            }
+        match self.get(id).await {
+            Ok(Some(record)) => Ok(Read::Record(Box::new(record))),
             Ok(None) => Ok(Read::Missing),
             Err(error @ (PortError::Corrupt(_) | PortError::Rejected(_))) => {
                 tracing::error!(%error, "a task is left out of a list");
@@ -216,12 +215,6 @@ impl Records {
 
     fn is_settled(&self, seen: &Seen) -> bool {
         self.settled.get(seen.record.id).is_some_and(|settled| settled.version == seen.version)
-    }
-
-    async fn read(&self, query: Query, id: TaskId) -> Result<Option<TaskRecord>, PortError> {
-        let row: Option<(Option<Vec<u8>>,)> = self.session.row(query, (id.0,)).await?;
-        let bytes = row.map(|(bytes,)| bytes.unwrap_or_default());
-        bytes.map(|bytes| self.decoded(id, &bytes)).transpose()
     }
 
     fn decoded(&self, id: TaskId, bytes: &[u8]) -> Result<TaskRecord, PortError> {
