@@ -37,6 +37,11 @@ impl Seq {
         Self::new(attempt, Self::N_MAX)
     }
 
+    /// Whether it is the place of what ends an attempt or the task.
+    pub fn is_end(self) -> bool {
+        self.n() >= Self::N_MAX - 1
+    }
+
     /// The place before it; `None` before the first.
     pub fn before(self) -> Option<Self> {
         self.0.checked_sub(1).map(Self)
@@ -47,8 +52,8 @@ impl Seq {
         let Some(before) = before else { return self == Self::QUEUED };
         let ended = before == Self::QUEUED || before == Self::attempt_end(before.attempt());
         match self.attempt().checked_sub(before.attempt()) {
-            Some(0) => self > before && (self.n() == before.n() + 1 || self.n() >= Self::N_MAX - 1),
-            Some(1) => ended && (self.n() == 0 || self.n() >= Self::N_MAX - 1),
+            Some(0) => self > before && (self.n() == before.n() + 1 || self.is_end()),
+            Some(1) => ended && (self.n() == 0 || self.is_end()),
             _ => false,
         }
     }

@@ -86,7 +86,7 @@ impl EventLog for ClusterState {
     async fn append(&self, events: &[TaskEvent]) -> Result<(), PortError> {
         let facts = self.facts.clone();
         let tell = move |appended: Appended<'_>| match appended {
-            Appended::Written(events) => drop(facts.publish(&told_at_once(events))),
+            Appended::Written(events) => facts.publish_as_owner(&told_at_once(events)),
             Appended::Unknown(events) => facts.owe(&told_at_once(events)),
         };
         self.events.append(events, tell).await

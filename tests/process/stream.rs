@@ -86,11 +86,19 @@ impl Heard {
     /// Exactly the task's history: in order, each once, one end.
     pub fn assert_is_history(&self, id: &str, history: &[Value]) {
         let heard = self.of_task(id);
-        assert_eq!(heard.len(), history.len());
-        assert!(heard.iter().zip(history).all(|(heard, stored)| *heard == stored));
+        let unheard: Vec<&Value> = history.iter().filter(|stored| !heard.contains(stored)).collect();
+        assert!(unheard.is_empty(), "not heard: {unheard:?}; heard: {}", seqs(&heard));
+        let stored: Vec<&Value> = history.iter().collect();
+        assert!(heard == stored, "heard: {}; stored: {}", seqs(&heard), seqs(&stored));
         assert_eq!(heard.iter().filter(|event| is_terminal(event)).count(), 1);
         assert_no_holes(history);
     }
+}
+
+/// As attempt/n.
+fn seqs(events: &[&Value]) -> String {
+    let seqs = events.iter().filter_map(|event| event["seq"].as_u64());
+    seqs.map(|seq| format!("{}/{}", seq >> 40, seq & ((1 << 40) - 1))).collect::<Vec<_>>().join(" ")
 }
 
 fn is_terminal(event: &Value) -> bool {

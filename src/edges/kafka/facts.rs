@@ -65,8 +65,8 @@ struct Shared {
     topic: String,
     store: Arc<dyn ReadFacts>,
     known: Mutex<Generations<TaskId, Known>>,
-    /// The newest attempt whose facts this node has told itself.
-    telling: Mutex<Generations<TaskId, u32>>,
+    /// The newest attempt that this node has run, or has inherited.
+    owned: Mutex<Generations<TaskId, u32>>,
     debts: Arc<Debts>,
 }
 
@@ -78,8 +78,8 @@ impl KafkaFacts {
         let debts = Arc::new(Debts::new(kafka.metrics.clone()));
         let reader = ring.map(|ring| Reader::start(kafka.clone(), topic.clone(), ring));
         let known = Mutex::new(Generations::new(KNOWN_MAX / 2));
-        let telling = Mutex::new(Generations::new(KNOWN_MAX / 2));
-        let shared = Arc::new(Shared { kafka, topic, store, known, telling, debts });
+        let owned = Mutex::new(Generations::new(KNOWN_MAX / 2));
+        let shared = Arc::new(Shared { kafka, topic, store, known, owned, debts });
         let repair = AbortOnDrop(tokio::spawn(repair::run(shared.clone())));
         Self { shared, reader, _repair: repair }
     }
@@ -87,6 +87,12 @@ impl KafkaFacts {
     /// What the older lines of the task's facts say beside the facts. To be called with every record that is written.
     pub fn learn(&self, record: &TaskRecord) {
         self.shared.known().insert(record.id, Known::of(Some(record)));
+    }
+
+    /// Like `publish`, for facts that only the owner of an attempt writes: if it ends here, all of it has been told.
+    pub fn publish_as_owner(&self, events: &[TaskEvent]) {
+        self.shared.note_owned(events);
+        self.publish(events);
     }
 
     /// Sends facts that are in the store. Never waits. Says whether all are on their way; the others are sent from the store
@@ -161,15 +167,21 @@ impl KafkaFacts {
 }
 
 impl Shared {
-    /// Whether it ends an attempt that another node told. From now on this one does.
+    /// Whoever tells what an attempt's transitions left behind is not its owner by that.
+    fn note_owned(&self, events: &[TaskEvent]) {
+        for event in events.iter().filter(|event| event.task != TaskId::NONE && !event.seq.is_end()) {
+            self.owned().insert(event.task, event.seq.attempt());
+        }
+    }
+
+    /// Whether it ends an attempt of another node; told once. From now on this node tells the attempt.
     fn inherits(&self, event: &TaskEvent) -> bool {
         let attempt = event.seq.attempt();
-        let mut telling = self.telling.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_known = telling.get(&event.task) == Some(&attempt);
-        if !is_known && event.task != TaskId::NONE {
-            telling.insert(event.task, attempt);
+        if event.seq != Seq::attempt_end(attempt) || self.owned().get(&event.task) == Some(&attempt) {
+            return false;
         }
-        !is_known && event.seq == Seq::attempt_end(attempt)
+        self.owned().insert(event.task, attempt);
+        true
     }
 
     fn send(&self, event: &TaskEvent) {
@@ -211,6 +223,10 @@ impl Shared {
             value: message.value.as_bytes(),
             headers: Some(message.headers.clone()),
         }
+    }
+
+    fn owned(&self) -> MutexGuard<'_, Generations<TaskId, u32>> {
+        self.owned.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn known(&self) -> MutexGuard<'_, Generations<TaskId, Known>> {

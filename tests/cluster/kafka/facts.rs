@@ -161,6 +161,33 @@ async fn facts_that_kafka_did_not_take_are_sent_again_from_the_store() {
 }
 
 #[tokio::test]
+async fn what_a_dead_owner_had_stored_is_told_by_whoever_ends_its_attempt() {
+    let config = system().await;
+    let store = Arc::new(Store::default());
+    let node = || KafkaFacts::start(open(&config), store.clone(), None);
+    let (owner, other, reader) = (node(), node(), start(&config, Some(100)));
+    connected(&reader).await;
+    let task = TaskId::fresh();
+    let end = TaskEvent { seq: Seq::attempt_end(1), ..samples::fact(task, 1, 5) };
+    let told: Vec<TaskEvent> =
+        (0..5).map(|n| samples::fact(task, 1, n)).chain([end, samples::fact(task, 2, 0)]).collect();
+    store.put(&told[..5]);
+    // It dies before it tells the last two.
+    owner.publish_as_owner(&told[..3]);
+    owner.delivered(&told[2..3]).await.expect("kafka takes it");
+    // Who changes the task next may find a transition's facts in its row, and tells them first.
+    other.publish(&told[1..2]);
+    store.put(&told[5..]);
+    other.publish(&told[5..6]);
+    other.publish(&told[6..]);
+    eventually("the newest is heard", async || {
+        events(&read_to_end(&reader, Position::default(), 100).await, task).last() == told.last()
+    })
+    .await;
+    assert_eq!(events(&read_to_end(&reader, Position::default(), 100).await, task), told);
+}
+
+#[tokio::test]
 async fn a_fact_is_heard_at_once() {
     let config = system().await;
     let (writer, reader) = (start(&config, None), start(&config, Some(2_000)));
