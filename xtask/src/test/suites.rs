@@ -77,7 +77,7 @@ pub const SUITES: &[Suite] = &[
     Suite {
         name: "cluster",
         about: "adapters and whole clusters on real Kafka, Cassandra and Redis, which it starts and stops",
-        budget: minutes(25),
+        budget: minutes(35),
         tools: &[JAVA, MAVEN, REDIS],
         by_default: true,
         run: |runner| {
