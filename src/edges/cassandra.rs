@@ -31,6 +31,7 @@ pub use self::{
     datasets::CassandraDatasets,
     events::{Appended, CassandraEvents},
     nodes::CassandraNodes,
+    records::RowFacts,
     schema::init,
     session::Session,
     tasks::CassandraTasks,

@@ -12,7 +12,7 @@ use kubeml_actors::{
 use tokio::sync::watch;
 
 use super::{
-    cassandra::{Appended, CassandraEvents, CassandraTasks},
+    cassandra::{Appended, CassandraEvents, CassandraTasks, RowFacts},
     kafka::{KafkaFacts, ReadFacts},
 };
 
@@ -37,10 +37,11 @@ impl ClusterState {
         let facts = Arc::new(facts);
         // Weak, since Kafka's side reads the events.
         let telling = Arc::downgrade(&facts);
-        events.on_facts(move |record, events| {
+        events.on_facts(move |record, RowFacts { found, made }| {
             let Some(facts) = telling.upgrade() else { return true };
             facts.learn(record);
-            facts.publish(events)
+            let are_sent = facts.publish_found(found);
+            facts.publish(made) && are_sent
         });
         Self { tasks, events, facts }
     }
@@ -86,7 +87,7 @@ impl EventLog for ClusterState {
     async fn append(&self, events: &[TaskEvent]) -> Result<(), PortError> {
         let facts = self.facts.clone();
         let tell = move |appended: Appended<'_>| match appended {
-            Appended::Written(events) => facts.publish_as_owner(&told_at_once(events)),
+            Appended::Written(events) => drop(facts.publish(&told_at_once(events))),
             Appended::Unknown(events) => facts.owe(&told_at_once(events)),
         };
         self.events.append(events, tell).await

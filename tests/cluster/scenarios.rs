@@ -46,27 +46,6 @@ pub async fn assert_all_is_well(cluster: &Cluster, listener: &mut super::stream:
         heard.assert_is_history(id, &cluster.history(id).await);
         heard.assert_ids_grow();
     }
-    assert_left_in_order(cluster).await;
-}
-
-/// Like [`assert_all_is_well`] after an outage of Kafka. The stream of everything may then tell of a gap.
-///
-/// Known, and to be mended: it may also lack, and not say so, the first facts of tasks that are submitted just when Kafka is
-/// back. A task's own history is whole.
-pub async fn assert_all_is_well_but_for_gaps(
-    cluster: &Cluster,
-    listener: &mut super::stream::Listener,
-    ids: &[String],
-) {
-    for id in ids {
-        let heard = listener.wait_for(|heard| heard.has_ended(id)).await;
-        heard.assert_is_of_history(id, &cluster.history(id).await);
-        heard.assert_ids_grow();
-    }
-    assert_left_in_order(cluster).await;
-}
-
-async fn assert_left_in_order(cluster: &Cluster) {
     cluster.assert_history_is_good().await;
     cluster.assert_at_rest().await;
 }

@@ -17,7 +17,7 @@ use super::{
     facts::{Fact, Facts},
     places::{DAY, signed},
     query::Query,
-    records::Records,
+    records::{Records, RowFacts},
     session::Session,
 };
 
@@ -69,7 +69,7 @@ impl CassandraEvents {
     /// `tell` hears of each transition's facts once they are durable, perhaps just before they can be read; and again of
     /// those that whoever made them may not have told. It says whether it need not hear of them once more when they can be
     /// read. Counts once.
-    pub fn on_facts(&self, tell: impl Fn(&TaskRecord, &[TaskEvent]) -> bool + Send + Sync + 'static) {
+    pub fn on_facts(&self, tell: impl Fn(&TaskRecord, &RowFacts) -> bool + Send + Sync + 'static) {
         self.records.on_facts(Box::new(tell));
     }
 

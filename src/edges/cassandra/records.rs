@@ -41,9 +41,25 @@ pub(super) struct Records {
     told: OnceLock<Tell>,
 }
 
-/// Told of a record's facts as soon as they are in its row, and of those that were taken along: whoever made them may not
-/// have lived to tell them. Says whether it need not be told once more when they are in the log.
-pub(super) type Tell = Box<dyn Fn(&TaskRecord, &[TaskEvent]) -> bool + Send + Sync>;
+/// Told of a record's facts as soon as they are in its row. Says whether it need not be told once more when they are in the
+/// log.
+pub(super) type Tell = Box<dyn Fn(&TaskRecord, &RowFacts) -> bool + Send + Sync>;
+
+/// The facts in a task's row.
+#[derive(Clone, Debug, Default)]
+pub struct RowFacts {
+    /// Of versions that were read: whoever made them may not have lived to tell them, or what came before them.
+    pub found: Vec<TaskEvent>,
+    /// Of the version that was written here.
+    pub made: Vec<TaskEvent>,
+}
+
+impl RowFacts {
+    pub(super) fn of(found: &[Fact], made: &[Fact]) -> Self {
+        let events = |facts: &[Fact]| facts.iter().map(|fact| fact.event.clone()).collect();
+        Self { found: events(found), made: events(made) }
+    }
+}
 
 /// A version as it was read. Its facts may not be in the log yet.
 pub(super) struct Seen {
@@ -158,9 +174,8 @@ impl Records {
         self.seen.get(id).filter(|seen| seen.version == version)
     }
 
-    fn tell(&self, record: &TaskRecord, facts: &[Fact]) -> bool {
-        let events: Vec<TaskEvent> = facts.iter().map(|fact| fact.event.clone()).collect();
-        self.told.get().is_none_or(|tell| tell(record, &events))
+    fn tell(&self, record: &TaskRecord, facts: &RowFacts) -> bool {
+        self.told.get().is_none_or(|tell| tell(record, facts))
     }
 
     /// Sees to it that the facts of the newest version are in the log, and returns that version.
@@ -168,27 +183,27 @@ impl Records {
         let Some(seen) = self.look(id).await? else { return Ok(None) };
         if !self.is_settled(&seen) {
             let facts = self.untold(&seen, log)?;
-            self.log(seen.version, &seen.record, &facts, facts.clone(), log).await?;
+            self.log(seen.version, &seen.record, &RowFacts::of(&facts, &[]), facts, log).await?;
         }
         Ok(Some(seen.record))
     }
 
-    /// Tells what is in the record's row, `all` of it, and puts what is not there yet into the log. Nothing else of the task
-    /// is told between the two.
+    /// Tells what is in the record's row, and puts what is not there yet into the log. Nothing else of the task is told
+    /// between the two.
     pub async fn log(
         &self,
         version: i64,
         record: &TaskRecord,
-        all: &[Fact],
+        facts: &RowFacts,
         unlogged: Vec<Fact>,
         log: &Facts,
     ) -> Result<(), PortError> {
-        let (is_told, put) = log.put_after(record.id, unlogged, || self.tell(record, all)).await;
+        let (is_told, put) = log.put_after(record.id, unlogged, || self.tell(record, facts)).await;
         put?;
         self.seen.forget(record.id);
         self.settled.put(record.id, Settled::of(version, record));
         if !is_told {
-            self.tell(record, all);
+            self.tell(record, facts);
         }
         Ok(())
     }

@@ -25,7 +25,7 @@ use super::{
     memory::Stripes,
     places::QueueKey,
     queue::{Queue, Queued, Wanted},
-    records::{Read, Records, Version},
+    records::{Read, Records, RowFacts, Version},
     session::Session,
 };
 
@@ -131,7 +131,7 @@ impl Inner {
         }
         self.facts.begin(record.id);
         self.counts.moved(None, queued(record));
-        self.log(&version, &facts.clone(), facts).await;
+        self.log(&version, &RowFacts::of(&[], &facts), facts).await;
         Ok(Inserted::Fresh)
     }
 
@@ -170,7 +170,7 @@ impl Inner {
         };
         let facts = self.facts.fresh(id, facts).await?;
         // All of them are in the new row, so that none is lost whatever becomes of this process.
-        let all = [untold.as_slice(), facts.as_slice()].concat();
+        let (all, told) = ([untold.as_slice(), facts.as_slice()].concat(), RowFacts::of(&untold, &facts));
         let replacing = self.records.replace(before, &next, &all);
         let (taken_along, replaced) = tokio::join!(self.facts.put(id, untold), replacing);
         if !replaced.inspect_err(|_| self.records.forget(id))? {
@@ -179,15 +179,15 @@ impl Inner {
             return Ok(Cas::Conflict(Box::new(current)));
         }
         self.counts.moved(was_queued, queued(&next.record));
-        let unlogged = if taken_along.is_ok() { facts } else { all.clone() };
-        tokio::join!(self.log(&next, &all, unlogged), self.advise(was_queued, &next.record));
+        let unlogged = if taken_along.is_ok() { facts } else { all };
+        tokio::join!(self.log(&next, &told, unlogged), self.advise(was_queued, &next.record));
         Ok(Cas::Applied)
     }
 
-    /// The version has been written, and `all` facts with it: they are durable. From now on they can be read.
-    async fn log(&self, version: &Version, all: &[Fact], unlogged: Vec<Fact>) {
+    /// The version has been written, and its facts with it: they are durable. From now on they can be read.
+    async fn log(&self, version: &Version, facts: &RowFacts, unlogged: Vec<Fact>) {
         let id = version.record.id;
-        if let Err(error) = self.records.log(version.number, &version.record, all, unlogged, &self.facts).await {
+        if let Err(error) = self.records.log(version.number, &version.record, facts, unlogged, &self.facts).await {
             self.records.forget(id);
             tracing::warn!(%error, task = %id, "facts stay with their record until its next version");
         }

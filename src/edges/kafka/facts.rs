@@ -89,15 +89,16 @@ impl KafkaFacts {
         self.shared.known().insert(record.id, Known::of(Some(record)));
     }
 
-    /// Like `publish`, for facts that only the owner of an attempt writes: if it ends here, all of it has been told.
-    pub fn publish_as_owner(&self, events: &[TaskEvent]) {
+    /// Sends facts that this node has made and stored. Never waits. Says whether all are on their way; the others are sent
+    /// from the store later, and whoever has not written them there yet has to call this again when that is done.
+    pub fn publish(&self, events: &[TaskEvent]) -> bool {
         self.shared.note_owned(events);
-        self.publish(events);
+        self.publish_found(events)
     }
 
-    /// Sends facts that are in the store. Never waits. Says whether all are on their way; the others are sent from the store
-    /// later, and whoever has not written them there yet has to call this again when that is done.
-    pub fn publish(&self, events: &[TaskEvent]) -> bool {
+    /// Like `publish`, for facts that some node has made. What came before them may never have been told, or come later
+    /// from there: this node then tells all of their attempt.
+    pub fn publish_found(&self, events: &[TaskEvent]) -> bool {
         for event in events {
             if self.shared.inherits(event) {
                 self.shared.debts.owe(event.task, Owed::Inherited(event.seq.attempt()));
@@ -125,12 +126,12 @@ impl KafkaFacts {
 
     /// Sends facts that are in the store, and returns when Kafka has them.
     pub async fn delivered(&self, events: &[TaskEvent]) -> Result<(), PortError> {
+        // Whoever asks again and again during an outage neither waits nor fills the queue with copies.
+        self.shared.kafka.has(&[Topic::TrainingLog]).await?;
         if events.iter().any(|event| self.shared.debts.joins(event.task)) {
             self.owe(events);
             return self.settled(events).await;
         }
-        // Whoever asks again and again during an outage does not fill the queue with copies.
-        self.shared.kafka.has(&[Topic::TrainingLog]).await?;
         self.shared.deliver(events).await
     }
 
@@ -167,17 +168,18 @@ impl KafkaFacts {
 }
 
 impl Shared {
-    /// Whoever tells what an attempt's transitions left behind is not its owner by that.
+    /// Only its owner makes facts of an attempt, except what ends it.
     fn note_owned(&self, events: &[TaskEvent]) {
         for event in events.iter().filter(|event| event.task != TaskId::NONE && !event.seq.is_end()) {
             self.owned().insert(event.task, event.seq.attempt());
         }
     }
 
-    /// Whether it ends an attempt of another node; told once. From now on this node tells the attempt.
+    /// Whether it is of an attempt of another node; told once. From now on this node tells the attempt.
     fn inherits(&self, event: &TaskEvent) -> bool {
         let attempt = event.seq.attempt();
-        if event.seq != Seq::attempt_end(attempt) || self.owned().get(&event.task) == Some(&attempt) {
+        let has_owner = event.task != TaskId::NONE && event.seq != Seq::QUEUED;
+        if !has_owner || self.owned().get(&event.task) == Some(&attempt) {
             return false;
         }
         self.owned().insert(event.task, attempt);

@@ -46,8 +46,9 @@ async fn a_fact_whose_writer_went_away_is_told_before_what_ends_its_attempt() ->
     let node = Node::over(config);
     let told = Told::default();
     let telling = told.clone();
-    node.events.on_facts(move |_, events| {
-        telling.note(events);
+    node.events.on_facts(move |_, row| {
+        telling.note(&row.found);
+        telling.note(&row.made);
         true
     });
     let waiting = record(1);

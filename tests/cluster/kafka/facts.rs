@@ -2,6 +2,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    iter,
     sync::Mutex,
     time::Instant,
 };
@@ -173,13 +174,38 @@ async fn what_a_dead_owner_had_stored_is_told_by_whoever_ends_its_attempt() {
         (0..5).map(|n| samples::fact(task, 1, n)).chain([end, samples::fact(task, 2, 0)]).collect();
     store.put(&told[..5]);
     // It dies before it tells the last two.
-    owner.publish_as_owner(&told[..3]);
+    owner.publish(&told[..3]);
     owner.delivered(&told[2..3]).await.expect("kafka takes it");
-    // Who changes the task next may find a transition's facts in its row, and tells them first.
-    other.publish(&told[1..2]);
+    // Who changes the task next may find a transition's facts in its row: the newest, which the owner has not told either.
+    other.publish_found(&told[4..5]);
     store.put(&told[5..]);
     other.publish(&told[5..6]);
     other.publish(&told[6..]);
+    eventually("the newest is heard", async || {
+        events(&read_to_end(&reader, Position::default(), 100).await, task).last() == told.last()
+    })
+    .await;
+    assert_eq!(events(&read_to_end(&reader, Position::default(), 100).await, task), told);
+}
+
+#[tokio::test]
+async fn who_finds_a_fact_does_not_tell_it_before_those_that_its_owner_is_about_to_tell() {
+    let config = system().await;
+    let store = Arc::new(Store::default());
+    let node = || KafkaFacts::start(open(&config), store.clone(), None);
+    let (owner, other, reader) = (node(), node(), start(&config, Some(100)));
+    connected(&reader).await;
+    let task = TaskId::fresh();
+    let told: Vec<TaskEvent> = iter::once(samples::fact(task, 0, 0))
+        .chain((0..4).map(|n| samples::fact(task, 1, n)))
+        .chain([TaskEvent { seq: Seq::attempt_end(1), ..samples::fact(task, 1, 4) }])
+        .chain((0..2).map(|n| samples::fact(task, 2, n)))
+        .collect();
+    store.put(&told);
+    other.publish_found(&told[4..5]);
+    other.delivered(&told[4..5]).await.expect("kafka takes it");
+    owner.publish(&told[..5]);
+    owner.delivered(&told[4..5]).await.expect("kafka takes it");
     eventually("the newest is heard", async || {
         events(&read_to_end(&reader, Position::default(), 100).await, task).last() == told.last()
     })

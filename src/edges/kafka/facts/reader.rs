@@ -143,8 +143,7 @@ async fn pulse(live: Arc<Live>) {
 }
 
 async fn listen(live: Arc<Live>) {
-    let mut listener =
-        Listener { live: live.clone(), heard: Heard::new(), target: Position::default(), passed_over: None };
+    let mut listener = Listener { live: live.clone(), heard: Heard::new(), target: Position::default() };
     let mut was_told = false;
     loop {
         match listener.open().await {
@@ -167,8 +166,6 @@ struct Listener {
     heard: Heard,
     /// What was there already when it began.
     target: Position,
-    /// What came too early, and is taken when it comes again: what is missing before it is not there.
-    passed_over: Option<Place>,
 }
 
 type Stream = Detached<StreamConsumer<Context>>;
@@ -221,8 +218,7 @@ impl Listener {
         }
     }
 
-    /// `false` when this place has been read before: the topic begins anew. Or when places before it have not been: the
-    /// client passes messages over when a broker comes back, and what was read last is asked for once more.
+    /// `false` when this place has been read before: the topic begins anew.
     fn take(&mut self, partition: i32, offset: i64, event: Option<TaskEvent>) -> bool {
         let (Ok(partition), Ok(offset)) = (u32::try_from(partition), u64::try_from(offset)) else { return true };
         let place = Place { partition, counter: offset + 1 };
@@ -230,11 +226,6 @@ impl Listener {
             let mut read = self.live.read();
             if read.as_ref().is_some_and(|read| read.includes(place)) {
                 *read = None;
-                return false;
-            }
-            let is_next = read.as_ref().is_none_or(|read| read.counter(place.partition) == offset);
-            if !is_next && self.passed_over.replace(place) != Some(place) {
-                tracing::debug!(partition, offset, "messages before this one were passed over: read again");
                 return false;
             }
             if let Some(read) = &mut *read {

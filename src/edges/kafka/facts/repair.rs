@@ -67,7 +67,8 @@ pub async fn all_untold(store: &dyn ReadFacts, task: TaskId, from: Seq) -> Resul
     }
 }
 
-/// From where on the facts of an attempt, `from` and after, may not have been told by the node that ran it.
+/// From where on the facts of an attempt, `from` and after, may not have been told by the node that ran it. With all of them
+/// goes what came before the attempt.
 async fn untold(store: &dyn ReadFacts, task: TaskId, from: Seq) -> Result<Seq, PortError> {
     let mut newest = VecDeque::from([from]);
     let mut after = from.before();
@@ -77,7 +78,15 @@ async fn untold(store: &dyn ReadFacts, task: TaskId, from: Seq) -> Result<Seq, P
         newest.drain(..newest.len().saturating_sub(UNTOLD_MAX));
         after = facts.last().map(|last| last.seq);
         if facts.len() < PAGE || after.is_some_and(|after| after.attempt() > from.attempt()) {
-            return Ok(newest[0]);
+            return Ok(whole(newest[0]));
         }
+    }
+}
+
+fn whole(first: Seq) -> Seq {
+    match first.attempt() {
+        attempt if first != Seq::new(attempt, 0) => first,
+        0 | 1 => Seq::QUEUED,
+        attempt => Seq::attempt_end(attempt - 1),
     }
 }
