@@ -8,6 +8,7 @@ mod forward;
 mod gradients;
 mod learning;
 mod optimizing;
+mod pytorch;
 mod random;
 mod resume;
 

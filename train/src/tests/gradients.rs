@@ -71,13 +71,13 @@ fn check(variables: &[Var], f: &dyn Fn() -> Result<Tensor>) {
 }
 
 /// Parameters with noise for values, so that biases are not 0.
-fn shaken(parameters: &Parameters) -> Vec<Var> {
+pub(super) fn shaken(parameters: &Parameters) -> Vec<Var> {
     let values: Vec<f32> = noise("parameters", parameters.count()).iter().map(|value| 0.7 * value).collect();
     parameters.set(&values).unwrap();
     parameters.variables()
 }
 
-fn variable(name: &str, dims: &[usize]) -> Var {
+pub(super) fn variable(name: &str, dims: &[usize]) -> Var {
     Var::from_vec(noise(name, dims.iter().product()), dims, &Device::Cpu).unwrap()
 }
 

@@ -1,0 +1,129 @@
+//! Each op at the reference models' sizes, forward and backward, for one shard of 32 samples on one thread.
+//!
+//! `cargo bench -p kubeml-train`. Products are shown in elements/s, an element being a floating-point operation, so that
+//! 1 Gelem/s is 1 GFLOP/s: compare with `peak/product`, a product that fills the processor. Passes over memory are shown
+//! in bytes/s: compare with `peak/copy`.
+
+use std::hint::black_box;
+
+use candle_core::{Device, Tensor, Var};
+use candle_nn::{Module, ModuleT, Optimizer as _};
+use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main, measurement::WallTime};
+use kubeml_train::OptimizerKind;
+use kubeml_train::lane::Lane;
+use kubeml_train::ops::{Activation, ConvBlock, Dropout, Linear, Lstm, SoftmaxCrossEntropy};
+use kubeml_train::optimizer::{Config, Optimizer};
+use kubeml_train::parameters::Parameters;
+
+/// Of a shard.
+const ROWS: usize = 32;
+
+fn filled(dims: &[usize]) -> Var {
+    let count: usize = dims.iter().product();
+    let values = (0..count).map(|at| (at * 7919 % 1000) as f32 / 1000.0 - 0.5).collect();
+    Var::from_vec(values, dims, &Device::Cpu).expect("the count is the shape's")
+}
+
+/// Products of `flops` operations forward, and `back` times as many on the way back.
+struct Work {
+    flops: usize,
+    back: usize,
+}
+
+impl Work {
+    fn bench(&self, group: &mut BenchmarkGroup<'_, WallTime>, name: &str, forward: impl Fn() -> Tensor) {
+        group.throughput(Throughput::Elements(self.flops as u64));
+        group.bench_function(format!("{name}, forward"), |bencher| bencher.iter(|| black_box(forward())));
+        group.throughput(Throughput::Elements((self.flops * (1 + self.back)) as u64));
+        group.bench_function(format!("{name}, forward and backward"), |bencher| {
+            bencher.iter(|| forward().backward().expect("every op has a way back"));
+        });
+    }
+}
+
+fn peak(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("peak");
+    let side = 1024;
+    let (lane, parameters) = (Lane::plain(1), Parameters::new(1));
+    let layer = Linear::new(side, side, Activation::None, &parameters.builder(), &lane).expect("a layer");
+    let x = filled(&[side, side]);
+    group.throughput(Throughput::Elements(2 * (side * side * side) as u64));
+    group.bench_function("product", |bencher| bencher.iter(|| layer.forward(&x)));
+    let (from, mut to) = (vec![1_u8; 64 << 20], vec![0_u8; 64 << 20]);
+    group.throughput(Throughput::Bytes(2 * from.len() as u64));
+    group.bench_function("copy", |bencher| bencher.iter(|| black_box(&mut to).copy_from_slice(black_box(&from))));
+    group.finish();
+}
+
+fn linear(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("linear");
+    for (inputs, outputs, is_first) in [(784, 128, true), (128, 128, false), (1600, 128, false), (128, 10, false)] {
+        let (lane, parameters) = (Lane::plain(1), Parameters::new(1));
+        let layer = Linear::new(inputs, outputs, Activation::Relu, &parameters.builder(), &lane).expect("a layer");
+        let x = filled(&[ROWS, inputs]);
+        // The image gets no gradient.
+        let x = if is_first { x.as_detached_tensor() } else { x.as_tensor().clone() };
+        let work = Work { flops: 2 * ROWS * inputs * outputs, back: if is_first { 1 } else { 2 } };
+        work.bench(&mut group, &format!("{inputs} to {outputs}"), || layer.forward(&x).expect("it fits"));
+    }
+    group.finish();
+}
+
+fn conv_block(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("conv block");
+    for (side, inputs, outputs) in [(28, 1, 32), (13, 32, 64)] {
+        let (lane, parameters) = (Lane::plain(1), Parameters::new(1));
+        let block = ConvBlock::new(inputs, outputs, &parameters.builder(), &lane).expect("a block");
+        let x = filled(&[ROWS, side, side, inputs]);
+        let x = if inputs == 1 { x.as_detached_tensor() } else { x.as_tensor().clone() };
+        // What pooling leaves out is not computed.
+        let pixels = ((side - 2) / 2 * 2_usize).pow(2);
+        let work = Work { flops: 2 * ROWS * pixels * 9 * inputs * outputs, back: if inputs == 1 { 1 } else { 2 } };
+        work.bench(&mut group, &format!("{side} x {side} x {inputs} to {outputs}"), || {
+            block.forward(&x).expect("it fits")
+        });
+    }
+    group.finish();
+}
+
+fn lstm(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("lstm");
+    let (steps, features, units) = (28, 28, 128);
+    let (lane, parameters) = (Lane::plain(1), Parameters::new(1));
+    let layer = Lstm::new(features, units, &parameters.builder(), &lane).expect("a layer");
+    let x = filled(&[ROWS, steps, features]).as_detached_tensor();
+    let work = Work { flops: 2 * ROWS * steps * (features + units) * 4 * units, back: 2 };
+    work.bench(&mut group, "28 steps of 28 to 128", || layer.forward_t(&x, true).expect("it fits"));
+    group.finish();
+}
+
+/// What passes over memory.
+fn passes(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("pass");
+    let lane = Lane::plain(1);
+    let dropout = Dropout::new(0.2, 0, &lane);
+    let x = filled(&[ROWS, 1600]);
+    group.throughput(Throughput::Bytes((2 * x.elem_count() * size_of::<f32>()) as u64));
+    group.bench_function("dropout 1600, forward", |bencher| bencher.iter(|| dropout.forward_t(&x, true)));
+    let logits = filled(&[ROWS, 10]);
+    let labels: Vec<u8> = (0..ROWS).map(|row| (row % 10) as u8).collect();
+    group.throughput(Throughput::Elements(ROWS as u64));
+    group.bench_function("softmax cross-entropy 10, forward and backward", |bencher| {
+        bencher.iter(|| {
+            let loss = SoftmaxCrossEntropy { labels: labels.clone(), scale: 1.0 };
+            loss.of(&logits, &lane).and_then(|loss| loss.backward())
+        });
+    });
+    let (count, shards) = (225_034, 4);
+    let config = Config { kind: OptimizerKind::Adam, learning_rate: 1e-3 };
+    let mut adam = Optimizer::new(vec![filled(&[count])], config).expect("an optimizer");
+    let gradients = vec![vec![0.01_f32; count]; shards];
+    let shown: Vec<Vec<&[f32]>> = gradients.iter().map(|shard| vec![shard.as_slice()]).collect();
+    // Gradients are read; weights and both moments are read and written.
+    group.throughput(Throughput::Bytes(((shards + 6) * count * size_of::<f32>()) as u64));
+    group.bench_function("adam, 225,034 parameters and 4 shards", |bencher| bencher.iter(|| adam.update(&shown)));
+    group.finish();
+}
+
+criterion_group!(ops, peak, linear, conv_block, lstm, passes);
+criterion_main!(ops);
