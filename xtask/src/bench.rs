@@ -5,6 +5,7 @@
 use std::{
     path::{Path, PathBuf},
     process::ExitCode,
+    time::Duration,
 };
 
 use anyhow::{Context, ensure};
@@ -23,6 +24,7 @@ use crate::{
 mod cost;
 mod datasets;
 mod document;
+pub mod embedded;
 mod events;
 mod failover;
 mod http;
@@ -32,14 +34,20 @@ mod submit;
 mod table;
 mod throughput;
 mod times;
+pub mod training;
 
 /// Below the checkout.
 const DIRECTORY: &str = "target/bench";
+const SUBMIT_GOAL: Duration = Duration::from_millis(25);
 
 #[derive(Subcommand)]
 pub enum Command {
     /// A cluster with one server of each kind: from submitting to training, dead workers, datasets, throughput
     Cluster(Args),
+    /// One embedded node: from submitting to training, importing MNIST, answering while it trains
+    Embedded(embedded::Args),
+    /// Epochs of the reference models, beside PyTorch, JAX and Keras
+    Train(training::Args),
 }
 
 #[derive(clap::Args)]
@@ -75,15 +83,16 @@ pub fn run(args: &Args, root: &Path) -> anyhow::Result<ExitCode> {
         None => cluster::build(root, true)?,
     };
     let directory = root.join(DIRECTORY);
-    let conditions = Conditions::look(&binary, args.binary.is_none())?;
-    let cluster = Cluster { root, services: fresh_services(&directory.join("services"))?, directory, binary };
+    let conditions = Conditions::look(&binary, args.binary.is_none()).and_servers()?;
+    let services = fresh_services(&directory.join("services"))?;
+    let cluster = Cluster { root, services: Some(services), directory, binary };
     let mut table = Table::default();
     let outcome = measure(&cluster, args, &mut table);
-    let down = cluster.services.down(false, &progress);
+    let down = cluster.services.map_or(Ok(()), |services| services.down(false, &progress));
     print!("\n{}\n{}", conditions.text(), table.text());
     outcome.and(down)?;
     if args.only.is_empty() {
-        document::write(root, &conditions, &table)?;
+        document::write(root, "cluster", &conditions, &table)?;
     }
     ensure!(!table.has_failures(), "not everything could be measured");
     Ok(ExitCode::SUCCESS)
@@ -117,7 +126,7 @@ fn measure(cluster: &Cluster<'_>, args: &Args, table: &mut Table) -> anyhow::Res
 impl Measure {
     fn make(self, cluster: &Cluster<'_>, table: &mut Table) -> anyhow::Result<()> {
         match self {
-            Self::Submit => submit::measure(cluster, table),
+            Self::Submit => submit::measure(cluster, SUBMIT_GOAL, table),
             Self::Events => events::measure(cluster, table),
             Self::Failover => failover::measure(cluster, table),
             Self::Datasets => datasets::measure(cluster, table),

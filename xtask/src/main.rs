@@ -39,5 +39,7 @@ fn main() -> anyhow::Result<ExitCode> {
         Chore::Services(command) => chores::services::run(&command, root).map(|()| ExitCode::SUCCESS),
         Chore::Cluster(args) => chores::cluster::run(&args, root),
         Chore::Bench(bench::Command::Cluster(args)) => bench::run(&args, root),
+        Chore::Bench(bench::Command::Embedded(args)) => bench::embedded::run(&args, root),
+        Chore::Bench(bench::Command::Train(args)) => bench::training::run(&args, root),
     }
 }

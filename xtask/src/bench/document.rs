@@ -15,8 +15,6 @@ use super::table::Table;
 mod tests;
 
 const PATH: &str = "docs/performance.md";
-const BEGIN: &str = "<!-- bench cluster -->";
-const END: &str = "<!-- /bench cluster -->";
 const KAFKA_POM: &str = include_str!("../../services/kafka/pom.xml");
 const CASSANDRA_POM: &str = include_str!("../../services/cassandra/pom.xml");
 
@@ -25,26 +23,30 @@ pub struct Conditions(Vec<(&'static str, String)>);
 
 impl Conditions {
     /// As they are now, before anything is started.
-    pub fn look(binary: &Path, is_release: bool) -> anyhow::Result<Self> {
+    pub fn look(binary: &Path, is_release: bool) -> Self {
         let cores = available_parallelism().map_or(0, usize::from);
-        let kafka = version_of(KAFKA_POM, "kafka_2.13").context("the version of Kafka")?;
-        let cassandra = version_of(CASSANDRA_POM, "cassandra-all").context("the version of Cassandra")?;
-        let redis = said("redis-server", &["--version"]);
-        let redis = redis.split_whitespace().find_map(|word| word.strip_prefix("v=")).unwrap_or("of unknown version");
         let build = if is_release { "release build" } else { "given by --binary: perhaps no release build" };
         let kernel = said("uname", &["-sr"]);
-        Ok(Self(vec![
+        Self(vec![
             ("date", said("date", &["-u", "+%Y-%m-%d %H:%M UTC"])),
             ("machine", format!("{}, {cores} cores, {}, {kernel}", processor(), memory())),
             ("load before", load()),
             ("program", format!("{}, {build}", said(&binary.to_string_lossy(), &["--version"]))),
-            (
-                "servers",
-                format!(
-                    "Kafka {kafka}, Cassandra {cassandra}, Redis {redis}; one of each, on this machine; Cassandra's commit log periodic"
-                ),
-            ),
-        ]))
+        ])
+    }
+
+    pub fn and(mut self, what: &'static str, value: &str) -> Self {
+        self.0.push((what, value.to_owned()));
+        self
+    }
+
+    pub fn and_servers(self) -> anyhow::Result<Self> {
+        let kafka = version_of(KAFKA_POM, "kafka_2.13").context("the version of Kafka")?;
+        let cassandra = version_of(CASSANDRA_POM, "cassandra-all").context("the version of Cassandra")?;
+        let redis = said("redis-server", &["--version"]);
+        let redis = redis.split_whitespace().find_map(|word| word.strip_prefix("v=")).unwrap_or("of unknown version");
+        let servers = format!("Kafka {kafka}, Cassandra {cassandra}, Redis {redis}");
+        Ok(self.and("servers", &format!("{servers}; one of each, on this machine; Cassandra's commit log periodic")))
     }
 
     pub fn text(&self) -> String {
@@ -56,20 +58,25 @@ impl Conditions {
     }
 }
 
-/// Puts the figures into the document.
-pub fn write(root: &Path, conditions: &Conditions, table: &Table) -> anyhow::Result<()> {
+/// Puts the figures into the section of the document for what was measured.
+pub fn write(root: &Path, section: &str, conditions: &Conditions, table: &Table) -> anyhow::Result<()> {
     let path = root.join(PATH);
     let old = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-    let new = with_section(&old, &format!("{}\n{}", conditions.markdown(), table.markdown()))?;
+    let new = with_section(&old, section, &format!("{}\n{}", conditions.markdown(), table.markdown()))?;
     fs::write(&path, new).with_context(|| format!("cannot write {}", path.display()))
 }
 
-fn with_section(document: &str, section: &str) -> anyhow::Result<String> {
-    let what = || format!("{PATH} has no section between {BEGIN} and {END}");
-    let (before, rest) = document.split_once(BEGIN).with_context(what)?;
-    let (_, after) = rest.split_once(END).with_context(what)?;
-    ensure!(!after.contains(BEGIN), "{PATH} has two sections that begin with {BEGIN}");
-    Ok(format!("{before}{BEGIN}\n{section}{END}{after}"))
+fn with_section(document: &str, section: &str, text: &str) -> anyhow::Result<String> {
+    let (begin, end) = markers(section);
+    let what = || format!("{PATH} has no section between {begin} and {end}");
+    let (before, rest) = document.split_once(&begin).with_context(what)?;
+    let (_, after) = rest.split_once(&end).with_context(what)?;
+    ensure!(!after.contains(&begin), "{PATH} has two sections that begin with {begin}");
+    Ok(format!("{before}{begin}\n{text}{end}{after}"))
+}
+
+fn markers(section: &str) -> (String, String) {
+    (format!("<!-- bench {section} -->"), format!("<!-- /bench {section} -->"))
 }
 
 /// The first line that a program prints; nothing of one that cannot be run.

@@ -49,7 +49,7 @@ impl Space {
 pub struct Site<'a> {
     cluster: &'a Cluster<'a>,
     environment: Vec<(&'static str, String)>,
-    /// The API node, then the workers.
+    /// The API node, then the workers; or the one that is both.
     nodes: Vec<Node>,
 }
 
@@ -67,7 +67,8 @@ struct Submitted {
     id: String,
 }
 
-/// Runs `act` with an API node and so many workers, and stops them whatever comes of it.
+/// Runs `act` with an API node and so many workers, or without services with one embedded node, and stops them whatever
+/// comes of it.
 pub fn with_nodes<T>(
     cluster: &Cluster<'_>,
     environment: Vec<(&'static str, String)>,
@@ -84,6 +85,7 @@ pub fn with_nodes<T>(
 impl Site<'_> {
     fn open(&mut self, workers: usize) -> anyhow::Result<()> {
         let ports = (FIRST_PORT..).map(|port| SocketAddrV4::new(Ipv4Addr::LOCALHOST, port));
+        let workers = if self.cluster.services.is_none() { 0 } else { workers };
         for (number, address) in (0..=workers).zip(ports.filter(|&address| is_free(address))) {
             self.nodes.push(self.start(number, address)?);
         }
@@ -92,6 +94,7 @@ impl Site<'_> {
 
     fn start(&self, number: usize, address: SocketAddrV4) -> anyhow::Result<Node> {
         let (name, role) = match number {
+            0 if self.cluster.services.is_none() => ("node-1".to_owned(), Role::Embedded),
             0 => ("api-1".to_owned(), Role::Api),
             number => (format!("worker-{number}"), Role::Worker),
         };
@@ -100,6 +103,10 @@ impl Site<'_> {
 
     fn api(&self) -> SocketAddrV4 {
         self.nodes[0].address
+    }
+
+    fn trainers(&self) -> &[Node] {
+        if self.cluster.services.is_none() { &self.nodes } else { &self.nodes[1..] }
     }
 
     pub fn listen(&self) -> anyhow::Result<Listener> {
@@ -127,7 +134,7 @@ impl Site<'_> {
     pub fn warm_up(&self, rounds: usize) -> anyhow::Result<()> {
         for _ in 0..rounds {
             let facts = self.listen()?;
-            let tasks: Vec<_> = self.nodes[1..].iter().map(|_| self.submit(TINY)).collect::<Result<_, _>>()?;
+            let tasks: Vec<_> = self.trainers().iter().map(|_| self.submit(TINY)).collect::<Result<_, _>>()?;
             let mut left: Vec<_> = tasks.iter().map(|task| task.id.as_str()).collect();
             facts.wait(TASK_LIMIT, |heard| {
                 left.retain(|id| !heard.is_end_of(id));
@@ -162,7 +169,7 @@ impl Site<'_> {
 
     /// Of servers by their kind, and of nodes by their role.
     pub fn cost(&self) -> Cost {
-        let servers = self.cluster.services.servers().iter();
+        let servers = self.cluster.services.iter().flat_map(|services| services.servers());
         let servers = servers.filter_map(|server| Some((server.kind.name().to_owned(), server.pid()?)));
         let role = |name: &str| name.split('-').next().unwrap_or_default().to_owned();
         let nodes = self.nodes.iter().filter_map(|node| Some((role(&node.name), node.pid()?)));

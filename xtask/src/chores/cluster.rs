@@ -26,6 +26,7 @@ const API_PORT: u16 = 5000;
 const WORKER_PORTS: [u16; 2] = [8000, 9001];
 /// Below the checkout.
 const DIRECTORY: &str = "target/cluster";
+const API_CONFIG: &str = "config/cluster.toml";
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -46,7 +47,8 @@ pub struct Cluster<'a> {
     /// Of logs and data of the nodes.
     pub directory: PathBuf,
     pub binary: PathBuf,
-    pub services: Services,
+    /// `None` of a node that needs none.
+    pub services: Option<Services>,
 }
 
 /// A node, as it is to be.
@@ -62,6 +64,8 @@ pub struct Setup<'a> {
 pub enum Role {
     Api,
     Worker,
+    /// Both, without services.
+    Embedded,
 }
 
 pub fn run(args: &Args, root: &Path) -> anyhow::Result<ExitCode> {
@@ -73,7 +77,7 @@ pub fn run(args: &Args, root: &Path) -> anyhow::Result<ExitCode> {
     let directory = root.join(services::DIRECTORY);
     let plan = Services::recorded(&directory)?.unwrap_or_else(|| Plan::single(Ports::standard()));
     let services = Services::up(&directory, &plan, &progress)?;
-    let cluster = Cluster { root, directory: root.join(DIRECTORY), binary, services };
+    let cluster = Cluster { root, directory: root.join(DIRECTORY), binary, services: Some(services) };
     let mut nodes = Vec::new();
     let outcome = cluster.serve(args.workers, &mut nodes);
     node::stop(nodes)?;
@@ -117,19 +121,23 @@ impl Cluster<'_> {
 
     /// Keyspace, tables and topics.
     pub fn initialize(&self, more: &[(&str, String)]) -> anyhow::Result<()> {
-        let environment = self.services.environment();
+        let environment = self.environment();
         let environment = environment.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         let environment: Vec<_> = environment.chain(more.iter().map(|(name, value)| (*name, value.as_str()))).collect();
         let program = self.binary.to_string_lossy();
         let runner = Runner::new(self.root, INIT_LIMIT);
-        runner.run(&program, &["admin", "init", "--config", Role::Api.config()], &environment)
+        runner.run(&program, &["admin", "init", "--config", API_CONFIG], &environment)
+    }
+
+    fn environment(&self) -> Vec<(String, String)> {
+        self.services.as_ref().map(Services::environment).unwrap_or_default()
     }
 
     pub fn start(&self, setup: &Setup<'_>) -> anyhow::Result<Node> {
         let Setup { name, address, role, environment } = *setup;
         let directory = self.directory.join(name);
         let mut command = Command::new(&self.binary);
-        command.current_dir(self.root).args(["serve", "--config", role.config()]).envs(self.services.environment());
+        command.current_dir(self.root).arg("serve").args(role.arguments()).envs(self.environment());
         command.env("KUBEML__NODE__ID", name).env("KUBEML__HTTP__LISTEN", address.to_string());
         command.env("KUBEML__NODE__DATA_DIR", directory.join("data"));
         command.envs(environment.iter().map(|(name, value)| (name, value)));
@@ -139,10 +147,11 @@ impl Cluster<'_> {
 }
 
 impl Role {
-    fn config(self) -> &'static str {
+    fn arguments(self) -> &'static [&'static str] {
         match self {
-            Self::Api => "config/cluster.toml",
-            Self::Worker => "config/worker.toml",
+            Self::Api => &["--config", API_CONFIG],
+            Self::Worker => &["--config", "config/worker.toml"],
+            Self::Embedded => &[],
         }
     }
 }

@@ -1,0 +1,133 @@
+//! `cargo xtask bench embedded`: one node that needs no services, as its users see it.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, ensure};
+
+use super::{
+    DIRECTORY,
+    document::{self, Conditions},
+    site::with_nodes,
+    submit,
+    table::{Row, Table},
+    times::{Samples, Shown},
+};
+use crate::{
+    chores::cluster::{self, Cluster},
+    runner,
+};
+
+const SUBMIT_GOAL: Duration = Duration::from_millis(5);
+const IMPORT_GOAL: Duration = Duration::from_millis(500);
+const LOAD_GOAL: Duration = Duration::from_millis(200);
+const READY_GOAL: Duration = Duration::from_millis(50);
+const LIMIT: Duration = Duration::from_secs(120);
+const IMPORTS: usize = 3;
+const LOADS: usize = 5;
+const READINESS_QUESTIONS: usize = 1_000;
+const READINESS_PAUSE: Duration = Duration::from_millis(10);
+/// As small a task on all of MNIST as there is.
+const TINY: &str = r#"{"model":"mlp","dataset":"mnist","hyperparameters":{"epochs":1,"hidden":[1],"batch_size":4096}}"#;
+const LONG: &str = r#"{"model":"cnn","dataset":"mnist-10k","hyperparameters":{"epochs":1000}}"#;
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// The folder with the four IDX files of MNIST, plain or .gz
+    #[arg(long, env = "KUBEML__DATASETS__MNIST__DIR", value_name = "DIR")]
+    mnist: PathBuf,
+    /// Measure this program instead of building kubeml
+    #[arg(long, value_name = "PATH")]
+    binary: Option<PathBuf>,
+}
+
+pub fn run(args: &Args, root: &Path) -> anyhow::Result<ExitCode> {
+    runner::listen_for_interrupts()?;
+    let mnist = std::path::absolute(&args.mnist)?;
+    ensure!(mnist.is_dir(), "--mnist: {} is no folder", mnist.display());
+    let binary = match &args.binary {
+        Some(binary) => std::path::absolute(binary)?,
+        None => cluster::build(root, true)?,
+    };
+    let conditions = Conditions::look(&binary, args.binary.is_none());
+    let node = Cluster { root, directory: root.join(DIRECTORY).join("embedded"), binary, services: None };
+    let mut table = Table::default();
+    fresh(&node)?;
+    submit::measure(&node, SUBMIT_GOAL, &mut table)?;
+    import_and_load(&node, &mnist, &mut table)?;
+    readiness(&node, &mut table)?;
+    print!("\n{}\n{}", conditions.text(), table.text());
+    document::write(root, "embedded", &conditions, &table)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Nothing is stored.
+fn fresh(node: &Cluster<'_>) -> anyhow::Result<()> {
+    match fs::remove_dir_all(&node.directory) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove {}", node.directory.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn import_and_load(node: &Cluster<'_>, mnist: &Path, table: &mut Table) -> anyhow::Result<()> {
+    let environment = || vec![("KUBEML__DATASETS__MNIST__DIR", mnist.display().to_string())];
+    let (mut imports, mut loads) = (Samples::default(), Samples::default());
+    for _ in 0..IMPORTS {
+        fresh(node)?;
+        imports.add(with_nodes(node, environment(), 0, |site| {
+            let started = Instant::now();
+            site.ask("POST", "/store_mnist_dataset_to_cassandra", LIMIT)?;
+            Ok(started.elapsed())
+        })?);
+    }
+    // Each node is new, and has nothing in memory.
+    for _ in 0..LOADS {
+        loads.add(with_nodes(node, environment(), 0, |site| {
+            let facts = site.listen()?;
+            let task = site.submit(TINY)?;
+            let step = facts.wait(LIMIT, |heard| heard.is(&task.id, "progress"))?;
+            facts.wait(LIMIT, |heard| heard.is_end_of(&task.id))?;
+            Ok(step.at.saturating_duration_since(task.at))
+        })?);
+    }
+    let row = |what: &str, samples: &Samples| {
+        let note = format!("70,000 images, median of {}; longest {}", samples.count(), Shown(samples.max()));
+        Row::new(what, &Shown(samples.median()).to_string()).note(&note)
+    };
+    table.add(row("MNIST from its files to the store", &imports).goal("< 0.5 s", imports.median() < IMPORT_GOAL));
+    let loading = row("submit to first step heard, MNIST in the store only", &loads);
+    table.add(loading.goal("< 0.2 s", loads.median() < LOAD_GOAL).note("reading, checking, and a first step of 4,096"));
+    Ok(())
+}
+
+/// Questions one after the other, each over a connection of its own, while all cores train.
+fn readiness(node: &Cluster<'_>, table: &mut Table) -> anyhow::Result<()> {
+    fresh(node)?;
+    // One slot with all cores.
+    let environment = vec![("KUBEML__TRAINER__SLOTS", "1".to_owned())];
+    let answers = with_nodes(node, environment, 0, |site| {
+        let facts = site.listen()?;
+        let task = site.submit(LONG)?;
+        facts.wait(LIMIT, |heard| heard.is(&task.id, "epoch_finished"))?;
+        let mut answers = Samples::default();
+        for _ in 0..READINESS_QUESTIONS {
+            let started = Instant::now();
+            site.ask("GET", "/readyz", LIMIT)?;
+            answers.add(started.elapsed());
+            runner::check_not_interrupted()?;
+            sleep(READINESS_PAUSE);
+        }
+        site.cancel(&facts, &task.id)?;
+        Ok(answers)
+    })?;
+    let row = Row::of_samples("/readyz while all cores train", &answers);
+    table.add(row.goal("p99 < 50 ms", answers.p99() < READY_GOAL).note(&format!("longest {}", Shown(answers.max()))));
+    Ok(())
+}
