@@ -37,7 +37,7 @@ const ACTORS_MAY_DEPEND_ON: [&str; 15] = [
 ];
 
 /// `train/` is a library: no actors, no network, no clock, nothing asynchronous.
-const TRAIN_MAY_DEPEND_ON: [&str; 11] = [
+const TRAIN_MAY_DEPEND_ON: [&str; 13] = [
     "candle-core",
     "candle-nn",
     "criterion",
@@ -47,6 +47,8 @@ const TRAIN_MAY_DEPEND_ON: [&str; 11] = [
     "proptest",
     "rayon",
     "safetensors",
+    "serde",      // of tests, which read fixtures
+    "serde_json", // as above
     "sha2",
     "thiserror",
 ];
