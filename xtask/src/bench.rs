@@ -50,11 +50,47 @@ pub enum Command {
     Train(training::Args),
 }
 
+/// What is measured, and on which images.
 #[derive(clap::Args)]
-pub struct Args {
+pub struct Subject {
+    /// The folder with the four IDX files of MNIST, plain or .gz
+    #[arg(long, env = "KUBEML__DATASETS__MNIST__DIR", value_name = "DIR")]
+    mnist: PathBuf,
+    #[command(flatten)]
+    program: Program,
+}
+
+#[derive(clap::Args)]
+struct Program {
     /// Measure this program instead of building kubeml
     #[arg(long, value_name = "PATH")]
     binary: Option<PathBuf>,
+}
+
+impl Subject {
+    fn mnist(&self) -> anyhow::Result<PathBuf> {
+        let mnist = std::path::absolute(&self.mnist)?;
+        ensure!(mnist.is_dir(), "--mnist: {} is no folder", mnist.display());
+        Ok(mnist)
+    }
+}
+
+impl Program {
+    /// Its path, and the conditions before anything is started.
+    fn ready(&self, root: &Path) -> anyhow::Result<(PathBuf, Conditions)> {
+        let binary = match &self.binary {
+            Some(binary) => std::path::absolute(binary)?,
+            None => cluster::build(root, true)?,
+        };
+        let conditions = Conditions::look(&binary, self.binary.is_none());
+        Ok((binary, conditions))
+    }
+}
+
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    program: Program,
     /// Measure only this, and leave docs/performance.md alone; may be given several times
     #[arg(long, value_name = "WHAT")]
     only: Vec<Measure>,
@@ -78,12 +114,8 @@ enum Measure {
 
 pub fn run(args: &Args, root: &Path) -> anyhow::Result<ExitCode> {
     runner::listen_for_interrupts()?;
-    let binary = match &args.binary {
-        Some(binary) => std::path::absolute(binary)?,
-        None => cluster::build(root, true)?,
-    };
-    let directory = root.join(DIRECTORY);
-    let conditions = Conditions::look(&binary, args.binary.is_none()).and_servers()?;
+    let (binary, conditions) = args.program.ready(root)?;
+    let (directory, conditions) = (root.join(DIRECTORY), conditions.and_servers()?);
     let services = fresh_services(&directory.join("services"))?;
     let cluster = Cluster { root, services: Some(services), directory, binary };
     let mut table = Table::default();

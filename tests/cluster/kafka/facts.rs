@@ -161,13 +161,36 @@ async fn facts_that_kafka_did_not_take_are_sent_again_from_the_store() {
     assert_eq!(events(&read_to_end(&reader, Position::default(), 1_000).await, task), sent);
 }
 
+/// Two nodes over one store, and who hears them.
+struct Two {
+    store: Arc<Store>,
+    owner: KafkaFacts,
+    other: KafkaFacts,
+    reader: KafkaFacts,
+}
+
+impl Two {
+    async fn start() -> Self {
+        let config = system().await;
+        let store = Arc::new(Store::default());
+        let node = || KafkaFacts::start(open(&config), store.clone(), None);
+        let (owner, other, reader) = (node(), node(), start(&config, Some(100)));
+        connected(&reader).await;
+        Self { store, owner, other, reader }
+    }
+
+    /// Of a task, when the last is heard; without a gap.
+    async fn assert_heard(&self, told: &[TaskEvent]) {
+        let heard = async || events(&read_to_end(&self.reader, Position::default(), 100).await, told[0].task);
+        eventually("the newest is heard", async || heard().await.last() == told.last()).await;
+        assert_eq!(heard().await, told);
+    }
+}
+
 #[tokio::test]
 async fn what_a_dead_owner_had_stored_is_told_by_whoever_ends_its_attempt() {
-    let config = system().await;
-    let store = Arc::new(Store::default());
-    let node = || KafkaFacts::start(open(&config), store.clone(), None);
-    let (owner, other, reader) = (node(), node(), start(&config, Some(100)));
-    connected(&reader).await;
+    let nodes = Two::start().await;
+    let Two { store, owner, other, .. } = &nodes;
     let task = TaskId::fresh();
     let end = TaskEvent { seq: Seq::attempt_end(1), ..samples::fact(task, 1, 5) };
     let told: Vec<TaskEvent> =
@@ -181,20 +204,13 @@ async fn what_a_dead_owner_had_stored_is_told_by_whoever_ends_its_attempt() {
     store.put(&told[5..]);
     other.publish(&told[5..6]);
     other.publish(&told[6..]);
-    eventually("the newest is heard", async || {
-        events(&read_to_end(&reader, Position::default(), 100).await, task).last() == told.last()
-    })
-    .await;
-    assert_eq!(events(&read_to_end(&reader, Position::default(), 100).await, task), told);
+    nodes.assert_heard(&told).await;
 }
 
 #[tokio::test]
 async fn who_finds_a_fact_does_not_tell_it_before_those_that_its_owner_is_about_to_tell() {
-    let config = system().await;
-    let store = Arc::new(Store::default());
-    let node = || KafkaFacts::start(open(&config), store.clone(), None);
-    let (owner, other, reader) = (node(), node(), start(&config, Some(100)));
-    connected(&reader).await;
+    let nodes = Two::start().await;
+    let Two { store, owner, other, .. } = &nodes;
     let task = TaskId::fresh();
     let told: Vec<TaskEvent> = iter::once(samples::fact(task, 0, 0))
         .chain((0..4).map(|n| samples::fact(task, 1, n)))
@@ -206,11 +222,7 @@ async fn who_finds_a_fact_does_not_tell_it_before_those_that_its_owner_is_about_
     other.delivered(&told[4..5]).await.expect("kafka takes it");
     owner.publish(&told[..5]);
     owner.delivered(&told[4..5]).await.expect("kafka takes it");
-    eventually("the newest is heard", async || {
-        events(&read_to_end(&reader, Position::default(), 100).await, task).last() == told.last()
-    })
-    .await;
-    assert_eq!(events(&read_to_end(&reader, Position::default(), 100).await, task), told);
+    nodes.assert_heard(&told).await;
 }
 
 #[tokio::test]

@@ -2,26 +2,22 @@
 
 use std::{
     fs,
-    path::{Path, PathBuf},
+    path::Path,
     process::ExitCode,
     thread::sleep,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
 
 use super::{
-    DIRECTORY,
-    document::{self, Conditions},
+    DIRECTORY, Subject, document,
     site::with_nodes,
     submit,
     table::{Row, Table},
     times::{Samples, Shown},
 };
-use crate::{
-    chores::cluster::{self, Cluster},
-    runner,
-};
+use crate::{chores::cluster::Cluster, runner};
 
 const SUBMIT_GOAL: Duration = Duration::from_millis(5);
 const IMPORT_GOAL: Duration = Duration::from_millis(500);
@@ -38,23 +34,14 @@ const LONG: &str = r#"{"model":"cnn","dataset":"mnist-10k","hyperparameters":{"e
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// The folder with the four IDX files of MNIST, plain or .gz
-    #[arg(long, env = "KUBEML__DATASETS__MNIST__DIR", value_name = "DIR")]
-    mnist: PathBuf,
-    /// Measure this program instead of building kubeml
-    #[arg(long, value_name = "PATH")]
-    binary: Option<PathBuf>,
+    #[command(flatten)]
+    subject: Subject,
 }
 
 pub fn run(args: &Args, root: &Path) -> anyhow::Result<ExitCode> {
     runner::listen_for_interrupts()?;
-    let mnist = std::path::absolute(&args.mnist)?;
-    ensure!(mnist.is_dir(), "--mnist: {} is no folder", mnist.display());
-    let binary = match &args.binary {
-        Some(binary) => std::path::absolute(binary)?,
-        None => cluster::build(root, true)?,
-    };
-    let conditions = Conditions::look(&binary, args.binary.is_none());
+    let mnist = args.subject.mnist()?;
+    let (binary, conditions) = args.subject.program.ready(root)?;
     let node = Cluster { root, directory: root.join(DIRECTORY).join("embedded"), binary, services: None };
     let mut table = Table::default();
     fresh(&node)?;

@@ -16,14 +16,11 @@ use self::{
     peers::Peers,
 };
 use super::{
-    document::{self, Conditions},
+    Subject, document,
     table::{Row, Table},
     times::Shown,
 };
-use crate::{
-    chores::{cluster, services::progress},
-    runner,
-};
+use crate::{chores::services::progress, runner};
 
 mod contender;
 mod epochs;
@@ -35,9 +32,8 @@ const TARGET_LIMIT: Duration = Duration::from_secs(31);
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// The folder with the four IDX files of MNIST, plain or .gz
-    #[arg(long, env = "KUBEML__DATASETS__MNIST__DIR", value_name = "DIR")]
-    mnist: PathBuf,
+    #[command(flatten)]
+    subject: Subject,
     /// Passes over the images in each turn
     #[arg(long, default_value_t = 5, value_parser = value_parser!(u32).range(1..))]
     epochs: u32,
@@ -50,9 +46,6 @@ pub struct Args {
     /// Leave this framework out, and docs/performance.md alone; may be given several times
     #[arg(long, value_name = "NAME")]
     without: Vec<Contender>,
-    /// Measure this program instead of building kubeml
-    #[arg(long, value_name = "PATH")]
-    binary: Option<PathBuf>,
     /// The Python environment of the others; made there, with some 8 GB from PyPI, if it is missing [default:
     /// kubeml-peers in the directory for temporary files]
     #[arg(long, value_name = "DIR")]
@@ -83,15 +76,11 @@ impl Model {
 
 pub fn run(args: &Args, root: &Path) -> anyhow::Result<ExitCode> {
     runner::listen_for_interrupts()?;
-    let mnist = std::path::absolute(&args.mnist)?;
-    ensure!(mnist.is_dir(), "--mnist: {} is no folder", mnist.display());
-    let binary = match &args.binary {
-        Some(binary) => std::path::absolute(binary)?,
-        None => cluster::build(root, true)?,
-    };
+    let mnist = args.subject.mnist()?;
+    let (binary, conditions) = args.subject.program.ready(root)?;
     let environment = args.peers.clone().unwrap_or_else(|| env::temp_dir().join("kubeml-peers"));
     let peers = Peers::ready(root, &environment)?;
-    let conditions = Conditions::look(&binary, args.binary.is_none()).and("peers", &peers.versions()?);
+    let conditions = conditions.and("peers", &peers.versions()?);
     let course = Course { binary: &binary, peers: &peers, mnist: &mnist, epochs: args.epochs };
     let mut table = Table::default();
     for model in Model::value_variants().iter().filter(|model| args.only.is_empty() || args.only.contains(model)) {

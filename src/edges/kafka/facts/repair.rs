@@ -83,6 +83,7 @@ async fn untold(store: &dyn ReadFacts, task: TaskId, from: Seq) -> Result<Seq, P
     }
 }
 
+/// From the fact before it, where `first` begins an attempt: who told that one may have died as well.
 fn whole(first: Seq) -> Seq {
     match first.attempt() {
         attempt if first != Seq::new(attempt, 0) => first,

@@ -47,7 +47,7 @@ impl Peers {
     /// As pip knows them.
     pub fn versions(&self) -> anyhow::Result<String> {
         let ask = format!(
-            "import importlib.metadata as m, sys; print('Python', sys.version.split()[0], *(p + ' ' + m.version(p) for p in {PACKAGES:?}), sep=', ')"
+            "import importlib.metadata as m, sys; print('Python ' + sys.version.split()[0], *(p + ' ' + m.version(p) for p in {PACKAGES:?}), sep=', ')"
         );
         let output = Command::new(&self.python).args(["-c", &ask]).output().context("cannot ask for versions")?;
         Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
