@@ -102,7 +102,7 @@ impl Facts {
         self.put_after(task, facts, || ()).await.1
     }
 
-    /// Like `put`, and runs `first` before, when nothing else of the task is being written or told.
+    /// Like `put`, and runs `first` before, when nothing else of the task is being written, read or told.
     pub async fn put_after<T>(
         &self,
         task: TaskId,
@@ -141,7 +141,9 @@ impl Facts {
         self.newest.clear();
     }
 
+    /// What is being written here can be read.
     pub async fn read(&self, task: TaskId, after: Option<Seq>, limit: usize) -> Result<Vec<TaskEvent>, PortError> {
+        drop(self.turns.turn(task).await);
         let first = after.map_or(0, |after| bucket_of(task, after));
         let after = after.map_or(-1, |after| signed(after.0));
         let buckets: Vec<(i64,)> = self.session.rows(BUCKETS_FROM, (task.0, first)).await?;

@@ -183,13 +183,13 @@ impl Records {
         let Some(seen) = self.look(id).await? else { return Ok(None) };
         if !self.is_settled(&seen) {
             let facts = self.untold(&seen, log)?;
-            self.log(seen.version, &seen.record, &RowFacts::of(&facts, &[]), facts, log).await?;
+            self.log(seen.version, &seen.record, &RowFacts::of(&facts, &[]), facts, log, || ()).await?;
         }
         Ok(Some(seen.record))
     }
 
     /// Tells what is in the record's row, and puts what is not there yet into the log. Nothing else of the task is told
-    /// between the two.
+    /// or read between the two, not even by whom `told` lets go on.
     pub async fn log(
         &self,
         version: i64,
@@ -197,8 +197,14 @@ impl Records {
         facts: &RowFacts,
         unlogged: Vec<Fact>,
         log: &Facts,
+        told: impl FnOnce(),
     ) -> Result<(), PortError> {
-        let (is_told, put) = log.put_after(record.id, unlogged, || self.tell(record, facts)).await;
+        let tell = || {
+            let is_told = self.tell(record, facts);
+            told();
+            is_told
+        };
+        let (is_told, put) = log.put_after(record.id, unlogged, tell).await;
         put?;
         self.seen.forget(record.id);
         self.settled.put(record.id, Settled::of(version, record));

@@ -16,6 +16,7 @@ use kubeml_actors::{
     ports::{Cas, Inserted, ListCursor, PortError, TaskFilter, TaskPage, TaskStore},
     task::{TaskId, TaskRecord, TaskState},
 };
+use tokio::sync::oneshot;
 
 use super::{
     counts::Counts,
@@ -61,18 +62,28 @@ impl CassandraTasks {
         Self { inner: Arc::new(inner), turns: Stripes::new() }
     }
 
-    /// Finishes what was begun although the caller goes away: an abandoned conditional write may still happen.
-    async fn unbroken<T: Send + 'static>(
+    /// Finishes what was begun although the caller goes away: an abandoned conditional write may still happen. The caller
+    /// goes on as soon as there is an answer, the next change of the task when the work is done.
+    async fn unbroken<T: Send + 'static, W>(
         &self,
         id: TaskId,
-        work: impl Future<Output = Result<T, PortError>> + Send + 'static,
-    ) -> Result<T, PortError> {
+        work: impl FnOnce(Answer<T>) -> W,
+    ) -> Result<T, PortError>
+    where
+        W: Future<Output = Result<T, PortError>> + Send + 'static,
+    {
         let turn = self.turns.turn(id).await;
+        let (answer, early) = oneshot::channel();
+        let work = work(Answer(answer));
         let work = tokio::spawn(async move {
             let _turn = turn;
             work.await
         });
-        work.await.unwrap_or_else(|error| Err(PortError::Unavailable(format!("task {id}: {error}"))))
+        tokio::select! {
+            biased;
+            Ok(answer) = early => Ok(answer),
+            done = work => done.unwrap_or_else(|error| Err(PortError::Unavailable(format!("task {id}: {error}")))),
+        }
     }
 }
 
@@ -81,13 +92,13 @@ impl TaskStore for CassandraTasks {
     async fn insert(&self, record: &TaskRecord, facts: &[TaskEvent]) -> Result<Inserted, PortError> {
         let (version, facts) = (Version::of(record)?, stored(facts)?);
         let inner = self.inner.clone();
-        self.unbroken(record.id, async move { inner.insert(version, facts).await }).await
+        self.unbroken(record.id, |answer| async move { inner.insert(version, facts, answer).await }).await
     }
 
     async fn compare_and_set(&self, next: &TaskRecord, facts: &[TaskEvent]) -> Result<Cas, PortError> {
         let (next, facts) = (Version::of(next)?, stored(facts)?);
         let inner = self.inner.clone();
-        self.unbroken(next.record.id, async move { inner.compare_and_set(next, facts).await }).await
+        self.unbroken(next.record.id, |answer| async move { inner.compare_and_set(next, facts, answer).await }).await
     }
 
     async fn get(&self, id: TaskId) -> Result<Option<TaskRecord>, PortError> {
@@ -117,12 +128,17 @@ impl TaskStore for CassandraTasks {
 
     async fn delete(&self, id: TaskId) -> Result<(), PortError> {
         let inner = self.inner.clone();
-        self.unbroken(id, async move { inner.delete(id).await }).await
+        self.unbroken(id, |_| async move { inner.delete(id).await }).await
     }
 }
 
 impl Inner {
-    async fn insert(&self, version: Version, facts: Vec<Fact>) -> Result<Inserted, PortError> {
+    async fn insert(
+        &self,
+        version: Version,
+        facts: Vec<Fact>,
+        answer: Answer<Inserted>,
+    ) -> Result<Inserted, PortError> {
         let record = &version.record;
         let queueing = async { if record.is_queued() { self.queue.put(record).await } else { Ok(()) } };
         futures::try_join!(queueing, self.days.put(record))?;
@@ -131,7 +147,8 @@ impl Inner {
         }
         self.facts.begin(record.id);
         self.counts.moved(None, queued(record));
-        self.log(&version, &RowFacts::of(&[], &facts), facts).await;
+        let answer = || answer.give(Inserted::Fresh);
+        self.log(&version, &RowFacts::of(&[], &facts), facts, answer).await;
         Ok(Inserted::Fresh)
     }
 
@@ -153,7 +170,7 @@ impl Inner {
         Ok(Inserted::Exists(Box::new(existing)))
     }
 
-    async fn compare_and_set(&self, next: Version, facts: Vec<Fact>) -> Result<Cas, PortError> {
+    async fn compare_and_set(&self, next: Version, facts: Vec<Fact>, answer: Answer<Cas>) -> Result<Cas, PortError> {
         let id = next.record.id;
         let before = next.number.saturating_sub(1);
         let known = self.records.settled(id).filter(|known| known.version == before);
@@ -180,14 +197,17 @@ impl Inner {
         }
         self.counts.moved(was_queued, queued(&next.record));
         let unlogged = if taken_along.is_ok() { facts } else { all };
-        tokio::join!(self.log(&next, &told, unlogged), self.advise(was_queued, &next.record));
+        let answer = || answer.give(Cas::Applied);
+        tokio::join!(self.log(&next, &told, unlogged, answer), self.advise(was_queued, &next.record));
         Ok(Cas::Applied)
     }
 
-    /// The version has been written, and its facts with it: they are durable. From now on they can be read.
-    async fn log(&self, version: &Version, facts: &RowFacts, unlogged: Vec<Fact>) {
-        let id = version.record.id;
-        if let Err(error) = self.records.log(version.number, &version.record, facts, unlogged, &self.facts).await {
+    /// The version has been written, and its facts with it: they are durable, and the caller can have his answer. Who
+    /// reads them here waits until they are in the log.
+    async fn log(&self, version: &Version, facts: &RowFacts, unlogged: Vec<Fact>, answer: impl FnOnce()) {
+        let Version { record, number, .. } = version;
+        let id = record.id;
+        if let Err(error) = self.records.log(*number, record, facts, unlogged, &self.facts, answer).await {
             self.records.forget(id);
             tracing::warn!(%error, task = %id, "facts stay with their record until its next version");
         }
@@ -264,6 +284,16 @@ impl Inner {
             false if self.records.get(id).await?.is_none() => Err(no_such_task(id)),
             false => Err(changed_meanwhile(id)),
         }
+    }
+}
+
+/// Where the outcome of a write can be given before the work that follows from it is done.
+struct Answer<T>(oneshot::Sender<T>);
+
+impl<T> Answer<T> {
+    /// Whoever has gone away is not told.
+    fn give(self, outcome: T) {
+        let _ = self.0.send(outcome);
     }
 }
 

@@ -44,6 +44,7 @@ pub fn yaml(plan: &Plan, number: u16, dir: &Path) -> String {
          start_native_transport: true\n\
          {commit_log}\n\
          commitlog_segment_size: 32MiB\n\
+         paxos_variant: v2\n\
          auto_snapshot: false\n\
          data_file_directories: [\"{data}/data\"]\n\
          commitlog_directory: \"{data}/commitlog\"\n\
