@@ -90,7 +90,10 @@ impl Node {
         if tokio::time::timeout(STOP_TIMEOUT, self.tree.stop()).await.is_err() {
             tracing::warn!("actors did not end in time");
         }
-        if let Some(Cluster { kafka, bus, .. }) = self.cluster {
+        if let Some(Cluster { kafka, bus, state, .. }) = self.cluster {
+            if tokio::time::timeout(FLUSH_TIMEOUT, state.finish()).await.is_err() {
+                tracing::warn!("not everything that was written is in its lists; who reads them next mends them");
+            }
             if let Err(error) = kafka.flush(FLUSH_TIMEOUT).await {
                 tracing::warn!(%error, "the last messages may not have arrived; the store has what they say");
             }

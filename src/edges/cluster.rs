@@ -45,6 +45,11 @@ impl ClusterState {
         });
         Self { tasks, events, facts }
     }
+
+    /// Returns when what follows from the writes up to now is done.
+    pub async fn finish(&self) {
+        self.tasks.finish().await;
+    }
 }
 
 #[async_trait]

@@ -48,6 +48,7 @@ pub struct Edges {
 pub struct Cluster {
     pub kafka: Arc<Kafka>,
     pub bus: Arc<KafkaBus>,
+    pub state: Arc<ClusterState>,
     _tolerance: AbortOnDrop,
 }
 
@@ -114,7 +115,7 @@ async fn cluster(
     let bus = Arc::new(KafkaBus::start(kafka.clone(), config.node.has(Role::Trainer)));
     let ports = Ports {
         tasks: state.clone(),
-        events: state,
+        events: state.clone(),
         bus: bus.clone(),
         datasets: Arc::new(CassandraDatasets::new(session.clone(), chunks.clone())),
         cache: cache(config, metrics)?,
@@ -125,7 +126,7 @@ async fn cluster(
         nodes: Arc::new(CassandraNodes::new(session)),
         kinds: EdgeKinds { store: "cassandra", bus: "kafka", cache: config.cache.kind() },
     };
-    Ok(Edges { ports, data_dir: None, cluster: Some(Cluster { kafka, bus, _tolerance }) })
+    Ok(Edges { ports, data_dir: None, cluster: Some(Cluster { kafka, bus, state, _tolerance }) })
 }
 
 /// As soon as the database says how many copies it keeps.

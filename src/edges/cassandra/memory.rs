@@ -61,6 +61,13 @@ impl Stripes {
         let stripe = (task.0.as_u128() % STRIPES as u128) as usize;
         self.turns[stripe].clone().lock_owned().await
     }
+
+    /// Waits for everybody who has a turn now.
+    pub async fn all(&self) {
+        for turn in &self.turns {
+            drop(turn.lock().await);
+        }
+    }
 }
 
 #[cfg(test)]

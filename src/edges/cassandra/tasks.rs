@@ -62,6 +62,11 @@ impl CassandraTasks {
         Self { inner: Arc::new(inner), turns: Stripes::new() }
     }
 
+    /// Returns when what follows from the writes up to now is done, as for who looks from elsewhere.
+    pub async fn finish(&self) {
+        self.turns.all().await;
+    }
+
     /// Finishes what was begun although the caller goes away: an abandoned conditional write may still happen. The caller
     /// goes on as soon as there is an answer, the next change of the task when the work is done.
     async fn unbroken<T: Send + 'static, W>(

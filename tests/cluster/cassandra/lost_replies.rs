@@ -154,6 +154,7 @@ impl Bench {
         assert_eq!(self.times_sent(), times_sent, "{fate:?}");
         assert_eq!((claimed.record.version, claimed.record.attempt), (task.version + 1, 1), "{fate:?}");
         assert_eq!(self.claims() - before, 1, "{fate:?}");
+        self.node.tasks.finish().await;
         let other = self.keyspace.node();
         assert_eq!(other.tasks.get(task.id).await?.as_ref(), Some(&claimed.record), "{fate:?}");
         let facts: Vec<_> = std::iter::once(fact(task.id, 0, 0)).chain(claimed.facts).collect();
@@ -214,6 +215,7 @@ async fn a_submission_whose_reply_is_lost_can_be_repeated() -> Kept {
     let again = TaskRecord { op_id: Uuid::new_v4(), ..task.clone() };
     assert_eq!(bench.node.tasks.insert(&again, &facts).await?, Inserted::Exists(Box::new(task.clone())));
     assert_eq!(bench.times_sent(), 2);
+    bench.node.tasks.finish().await;
     let other = bench.keyspace.node();
     assert_eq!(other.events.read_task(task.id, None, 10).await?, facts);
     assert_eq!(other.tasks.queue(&[TaskState::Pending], 10).await?, [task]);

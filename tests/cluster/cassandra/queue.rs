@@ -98,6 +98,7 @@ async fn a_row_of_an_announced_task_is_removed() -> Kept {
     let first = record(1);
     node.tasks.insert(&first, &[]).await?;
     node.tasks.compare_and_set(&TaskRecord { state: TaskState::Failed, ..announced(&first) }, &[]).await?;
+    node.tasks.finish().await;
     assert_eq!(keyspace.rows_in("task_queue").await, 0);
     put_row(&keyspace, &first, 1, now()).await;
     assert_eq!(node.tasks.queue(&TaskState::ALL, 10).await?, []);

@@ -56,6 +56,7 @@ async fn a_fact_whose_writer_went_away_is_told_before_what_ends_its_attempt() ->
     node.tasks.insert(&waiting, &[fact(id, 0, 0)]).await?;
     let running = in_state(&waiting, TaskState::Running);
     assert_eq!(node.tasks.compare_and_set(&running, &[fact(id, 1, 0)]).await?, Cas::Applied);
+    node.tasks.finish().await;
 
     let (passing, mut passed) = unbounded_channel();
     let first_batch = Condition::RequestOpcode(RequestOpcode::Batch).and(Condition::TrueForLimitedTimes(1));
@@ -89,6 +90,7 @@ async fn facts_that_may_have_been_written_are_not_taken_for_lost() -> Kept {
     node.until_connected().await;
     let waiting = record(1);
     node.tasks.insert(&waiting, &[fact(waiting.id, 0, 0)]).await?;
+    node.tasks.finish().await;
     let batch = Condition::RequestOpcode(RequestOpcode::Batch);
     proxy.running_nodes[0].change_request_rules(Some(vec![RequestRule(batch, RequestReaction::drop_frame())]));
     let unknown = Told::default();
