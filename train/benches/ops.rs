@@ -12,7 +12,7 @@ use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterio
 use kubeml_train::OptimizerKind;
 use kubeml_train::lane::Lane;
 use kubeml_train::ops::{Activation, ConvBlock, Dropout, Linear, Lstm, SoftmaxCrossEntropy};
-use kubeml_train::optimizer::{Config, Optimizer};
+use kubeml_train::optimizer::{Config, Optimizer, Part};
 use kubeml_train::parameters::Parameters;
 
 /// Of a shard.
@@ -49,10 +49,28 @@ fn peak(criterion: &mut Criterion) {
     let x = filled(&[side, side]);
     group.throughput(Throughput::Elements(2 * (side * side * side) as u64));
     group.bench_function("product", |bencher| bencher.iter(|| layer.forward(&x)));
+    let mut out = vec![0.0_f32; side * side];
+    group.bench_function("product of the gemm crate", |bencher| bencher.iter(|| gemm_product(&mut out, side)));
     let (from, mut to) = (vec![1_u8; 64 << 20], vec![0_u8; 64 << 20]);
     group.throughput(Throughput::Bytes(2 * from.len() as u64));
     group.bench_function("copy", |bencher| bencher.iter(|| black_box(&mut to).copy_from_slice(black_box(&from))));
     group.finish();
+}
+
+/// Another library's product of this size, to compare with.
+#[allow(unsafe_code, reason = "that is its interface")]
+fn gemm_product(out: &mut [f32], side: usize) {
+    let factor = vec![0.5_f32; side * side];
+    assert!(out.len() == factor.len());
+    let (from, to, stride) = (factor.as_ptr(), out.as_mut_ptr(), side as isize);
+    // SAFETY: all three are square matrices of `side` rows without gaps, and `out` is none of the others.
+    unsafe {
+        let one = gemm::Parallelism::None;
+        gemm::gemm(
+            side, side, side, to, 1, stride, false, from, 1, stride, from, 1, stride, 1.0, 1.0, false, false, false,
+            one,
+        );
+    }
 }
 
 fn linear(criterion: &mut Criterion) {
@@ -118,7 +136,7 @@ fn passes(criterion: &mut Criterion) {
     let config = Config { kind: OptimizerKind::Adam, learning_rate: 1e-3 };
     let mut adam = Optimizer::new(vec![filled(&[count])], config).expect("an optimizer");
     let gradients = vec![vec![0.01_f32; count]; shards];
-    let shown: Vec<Vec<&[f32]>> = gradients.iter().map(|shard| vec![shard.as_slice()]).collect();
+    let shown: Vec<Vec<Part<'_>>> = gradients.iter().map(|shard| vec![Part::Whole(shard)]).collect();
     // Gradients are read; weights and both moments are read and written.
     group.throughput(Throughput::Bytes(((shards + 6) * count * size_of::<f32>()) as u64));
     group.bench_function("adam, 225,034 parameters and 4 shards", |bencher| bencher.iter(|| adam.update(&shown)));

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use crate::data::{Data, Split};
 use crate::rng::{Purpose, Stream};
+use crate::simd::multiversion;
 use crate::spec::FitSpec;
 
 /// Fewest samples that are worth a shard of their own.
@@ -61,14 +62,29 @@ pub(crate) fn shard_rows(batch: usize, shards: usize, index: usize) -> Range<usi
     batch * index / shards..batch * (index + 1) / shards
 }
 
+/// Pixels converted at a time, in the first-level cache.
+const PART: usize = 256;
+
 /// Images of `samples` as numbers from 0 to 1, one after the other.
 pub(crate) fn gather_images(split: &Split, pixels: usize, samples: &[u32]) -> Vec<f32> {
     let mut images = Vec::with_capacity(samples.len() * pixels);
     for &sample in samples {
         let image = &split.images[sample as usize * pixels..][..pixels];
-        images.extend(image.iter().map(|&pixel| f32::from(pixel) / 255.0));
+        for part in image.chunks(PART) {
+            let mut shades = [0.0; PART];
+            shades_of(part, &mut shades[..part.len()]);
+            images.extend_from_slice(&shades[..part.len()]);
+        }
     }
     images
+}
+
+multiversion! {
+    fn shades_of(pixels: &[u8], shades: &mut [f32]) {
+        for (shade, pixel) in shades.iter_mut().zip(pixels) {
+            *shade = f32::from(*pixel) / 255.0;
+        }
+    }
 }
 
 /// Labels of `samples`.

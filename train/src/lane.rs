@@ -12,6 +12,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use candle_core::{CustomOp1, CustomOp3, Device, Result, Tensor};
 
+use crate::matmul::{Matrix, multiply};
+use crate::ops::read;
+
 /// One shard's place. A model is built for one lane and runs on one thread at a time.
 pub struct Lane {
     seed: u64,
@@ -28,7 +31,19 @@ type Link = Box<dyn FnOnce(&Tensor) -> Result<Option<Tensor>> + Send>;
 
 /// Where a parameter's gradient goes: into the lane, or back to candle.
 #[derive(Clone, Default)]
-pub struct Slot(Option<Arc<Mutex<Vec<f32>>>>);
+pub struct Slot(Option<Arc<Mutex<Gradient>>>);
+
+/// A parameter's gradient over one shard.
+pub enum Gradient {
+    Whole(Vec<f32>),
+    /// `left^T . right`, of `[rows, inputs]` and `[rows, outputs]`. Whoever sums the shards multiplies: that saves each
+    /// shard a pass over memory as large as the parameter.
+    Product {
+        left: Tensor,
+        right: Vec<f32>,
+        outputs: usize,
+    },
+}
 
 impl Lane {
     /// A lane that collects its parameters' gradients itself.
@@ -127,11 +142,11 @@ impl Lane {
         self.first_row.load(Relaxed)
     }
 
-    /// The place of the gradient of the parameter of this full name, with `count` numbers.
-    pub fn slot(&self, name: &str, count: usize) -> Slot {
+    /// The place of the gradient of the parameter of this full name.
+    pub fn slot(&self, name: &str) -> Slot {
         let Some(slots) = &self.slots else { return Slot(None) };
         let mut slots = slots.lock().unwrap_or_else(PoisonError::into_inner);
-        let fresh = || Slot(Some(Arc::new(Mutex::new(vec![0.0; count]))));
+        let fresh = || Slot(Some(Arc::new(Mutex::new(Gradient::Whole(Vec::new())))));
         slots.entry(name.to_string()).or_insert_with(fresh).clone()
     }
 
@@ -147,24 +162,61 @@ impl Lane {
     }
 }
 
+impl Gradient {
+    /// The gradient's numbers.
+    pub fn to_vec(&self) -> Result<Vec<f32>> {
+        match self {
+            Gradient::Whole(values) => Ok(values.clone()),
+            Gradient::Product { left, right, outputs } => read(left, |left| {
+                let rows = right.len() / outputs;
+                let inputs = left.len() / rows.max(1);
+                let mut values = vec![0.0; inputs * outputs];
+                multiply(&mut values, Matrix::new(left, rows, inputs).t(), Matrix::new(right, rows, *outputs));
+                Ok(values)
+            }),
+        }
+    }
+}
+
 impl Slot {
     /// Lets `fill` write a gradient of shape `dims` (it finds any contents and must write every element).
     pub(crate) fn write(&self, dims: &[usize], fill: impl FnOnce(&mut [f32])) -> Result<Option<Tensor>> {
-        match &self.0 {
-            Some(place) => {
-                fill(&mut place.lock().unwrap_or_else(PoisonError::into_inner));
+        let count = dims.iter().product();
+        let Some(mut place) = self.lock() else {
+            let mut values = vec![0.0; count];
+            fill(&mut values);
+            return Tensor::from_vec(values, dims, &Device::Cpu).map(Some);
+        };
+        match &mut *place {
+            Gradient::Whole(values) if values.len() == count => fill(values),
+            other => {
+                let mut values = vec![0.0; count];
+                fill(&mut values);
+                *other = Gradient::Whole(values);
+            }
+        }
+        Ok(None)
+    }
+
+    /// Takes the gradient `left^T . right` of `[inputs, outputs]` as it is.
+    pub(crate) fn write_product(
+        &self,
+        [inputs, outputs]: [usize; 2],
+        left: &Tensor,
+        right: Vec<f32>,
+    ) -> Result<Option<Tensor>> {
+        let gradient = Gradient::Product { left: left.clone(), right, outputs };
+        match self.lock() {
+            Some(mut place) => {
+                *place = gradient;
                 Ok(None)
             }
-            None => {
-                let mut values = vec![0.0; dims.iter().product()];
-                fill(&mut values);
-                Tensor::from_vec(values, dims, &Device::Cpu).map(Some)
-            }
+            None => Tensor::from_vec(gradient.to_vec()?, (inputs, outputs), &Device::Cpu).map(Some),
         }
     }
 
     /// The gradient that was written last; `None` for a slot of a plain lane.
-    pub(crate) fn lock(&self) -> Option<MutexGuard<'_, Vec<f32>>> {
+    pub(crate) fn lock(&self) -> Option<MutexGuard<'_, Gradient>> {
         self.0.as_ref().map(|place| place.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

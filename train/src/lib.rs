@@ -9,7 +9,7 @@
 //! forward and backward), `ops` (the kernels, as candle custom ops), `parameters`, `optimizer`, `checkpoint`.
 //!
 //! Why the bits are the same with any thread count: a batch is cut into `clamp(batch / 32, 1, 16)` shards, each shard
-//! runs on one thread into its own gradients, the gradients are summed in a fixed tree, and every random number is a
+//! runs on one thread into its own gradients, the gradients are summed in a fixed order, and every random number is a
 //! function of (seed, purpose, step, row, unit) with no generator state ([`rng`]).
 
 pub mod checkpoint;

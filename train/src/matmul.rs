@@ -1,10 +1,16 @@
-//! Matrix products: bounds-checked views over the `gemm` crate, single-threaded, with the order of sums fixed.
+//! Matrix products, single-threaded: bounds-checked views over the [`kernel`].
+//!
+//! A number of a product is a sum in a fixed order, of multiply-adds that are rounded once where the processor can. So its
+//! bits depend neither on the other sizes nor on the instruction set, as long as that fuses.
 
-use gemm::Parallelism;
+mod kernel;
+#[cfg(test)]
+mod tests;
+mod vector;
 
-/// gemm picks its own blocks of the inner dimension from the processor's cache sizes beyond this; blocks of at most
-/// this, summed in order, are the same everywhere.
-const INNER_MAX: usize = 512;
+use std::ops::DerefMut;
+
+use kernel::{Product, Right, Side};
 
 /// A matrix in a slice: element (row, column) is at `row * row_stride + column * column_stride`.
 #[derive(Clone, Copy)]
@@ -19,21 +25,17 @@ pub(crate) struct Matrix<'a> {
 impl<'a> Matrix<'a> {
     /// Row-major without gaps.
     pub(crate) fn new(data: &'a [f32], rows: usize, columns: usize) -> Self {
-        Matrix::strided(data, rows, columns, columns, 1)
+        Matrix::strided(data, rows, columns, columns)
     }
 
+    /// Row-major, rows `row_stride` apart.
+    ///
     /// # Panics
     /// Where an element would lie outside `data`.
-    pub(crate) fn strided(
-        data: &'a [f32],
-        rows: usize,
-        columns: usize,
-        row_stride: usize,
-        column_stride: usize,
-    ) -> Self {
-        let reach = span(rows, columns, row_stride, column_stride);
+    pub(crate) fn strided(data: &'a [f32], rows: usize, columns: usize, row_stride: usize) -> Self {
+        let reach = if rows == 0 || columns == 0 { 0 } else { (rows - 1) * row_stride + columns };
         assert!(reach <= data.len(), "a {rows} x {columns} matrix reaches {reach} of {} elements", data.len());
-        Matrix { data, rows, columns, row_stride, column_stride }
+        Matrix { data, rows, columns, row_stride, column_stride: 1 }
     }
 
     /// The same elements, rows and columns exchanged.
@@ -46,91 +48,142 @@ impl<'a> Matrix<'a> {
             ..self
         }
     }
+
+    /// As the right side of a product.
+    fn whole(&self) -> (usize, usize, Right) {
+        (self.rows, self.columns, Right::Plain(self.side()))
+    }
+
+    fn side(&self) -> Side {
+        Side { data: self.data.as_ptr(), row_stride: self.row_stride, column_stride: self.column_stride }
+    }
 }
 
-/// Elements from the first to the last of a strided matrix.
-fn span(rows: usize, columns: usize, row_stride: usize, column_stride: usize) -> usize {
-    if rows == 0 || columns == 0 { 0 } else { (rows - 1) * row_stride + (columns - 1) * column_stride + 1 }
+/// A right side that is multiplied with several times, as the kernel reads it fastest.
+pub(crate) struct Packed<M> {
+    memory: M,
+    inner: usize,
+    columns: usize,
+    level: Level,
+}
+
+impl<M: DerefMut<Target = [f32]>> Packed<M> {
+    /// Packs `right` into memory of this many numbers or more.
+    pub(crate) fn of(right: Matrix<'_>, memory: impl FnOnce(usize) -> M) -> Self {
+        Packed::at(Level::detected(), right, memory)
+    }
+
+    #[allow(unsafe_code)]
+    fn at(level: Level, right: Matrix<'_>, memory: impl FnOnce(usize) -> M) -> Self {
+        let Matrix { rows: inner, columns, .. } = right;
+        let mut memory = memory(packed_len(inner, columns, level));
+        assert!(memory.len() >= packed_len(inner, columns, level), "the packed side does not fit its place");
+        // SAFETY: `Matrix::strided` proved that every element lies in its slice, the assertion that there is room; and
+        // the level was detected.
+        unsafe {
+            match level {
+                #[cfg(target_arch = "x86_64")]
+                Level::Avx512 => kernel::avx512::pack(right.side(), inner, columns, memory.as_mut_ptr()),
+                #[cfg(target_arch = "x86_64")]
+                Level::Fma => kernel::fma::pack(right.side(), inner, columns, memory.as_mut_ptr()),
+                Level::Portable => kernel::portable::pack(right.side(), inner, columns, memory.as_mut_ptr()),
+            }
+        }
+        Packed { memory, inner, columns, level }
+    }
+
+    /// `out = left * self`, row-major without gaps.
+    pub(crate) fn multiply(&self, out: &mut [f32], left: Matrix<'_>) {
+        let &Packed { ref memory, inner, columns, level } = self;
+        product(out, left, (inner, columns, Right::Packed(memory.as_ptr())), false, level);
+    }
+}
+
+fn packed_len(inner: usize, columns: usize, level: Level) -> usize {
+    let lanes = match level {
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx512 => kernel::avx512::LANES,
+        #[cfg(target_arch = "x86_64")]
+        Level::Fma => kernel::fma::LANES,
+        Level::Portable => kernel::portable::LANES,
+    };
+    kernel::packed_len(inner, columns, lanes)
 }
 
 /// `out = left * right`, row-major without gaps.
 pub(crate) fn multiply(out: &mut [f32], left: Matrix<'_>, right: Matrix<'_>) {
-    product(out, left, right, false);
+    product(out, left, right.whole(), false, Level::detected());
 }
 
 /// `out += left * right`, row-major without gaps.
 pub(crate) fn multiply_add(out: &mut [f32], left: Matrix<'_>, right: Matrix<'_>) {
-    product(out, left, right, true);
+    product(out, left, right.whole(), true, Level::detected());
 }
 
-fn product(out: &mut [f32], left: Matrix<'_>, right: Matrix<'_>, accumulate: bool) {
-    assert_eq!(left.columns, right.rows, "inner dimensions");
-    assert!(out.len() >= left.rows * right.columns, "the product does not fit its place");
-    let inner = left.columns;
-    let blocks = inner.div_ceil(INNER_MAX).max(1);
-    let mut from = 0;
-    for block in 0..blocks {
-        // Blocks of nearly equal length: a short last block would waste the kernel's set-up.
-        let to = inner * (block + 1) / blocks;
-        call(out, left, right, from, to, accumulate || block > 0);
-        from = to;
-    }
-}
-
-/// One call of the library over the inner dimension `from..to`.
+/// `right` with its rows and columns.
 #[allow(unsafe_code)]
-fn call(out: &mut [f32], left: Matrix<'_>, right: Matrix<'_>, from: usize, to: usize, accumulate: bool) {
-    let (m, n) = (left.rows, right.columns);
-    if m == 0 || n == 0 {
-        return;
-    }
-    // SAFETY: `Matrix::strided` proved that every element of both views lies in its slice, `product` that `m * n`
-    // elements of `out` exist and that `from..to` is within the shared inner dimension; `out` is borrowed mutably,
-    // so nothing aliases it. Strides are below 2^31 as the slices exist in memory.
+fn product(
+    out: &mut [f32],
+    left: Matrix<'_>,
+    (inner, columns, right): (usize, usize, Right),
+    adds: bool,
+    level: Level,
+) {
+    assert_eq!(left.columns, inner, "inner dimensions");
+    assert!(out.len() >= left.rows * columns, "the product does not fit its place");
+    let product = Product { rows: left.rows, inner, columns, left: left.side(), right, out: out.as_mut_ptr(), adds };
+    // SAFETY: `Matrix::strided` proved that every element of a side lies in its slice, `Packed::at` that a packed one is
+    // whole, the assertion above that `out` is; it is borrowed mutably, so nothing aliases it; and the level was detected.
     unsafe {
-        gemm::gemm(
-            m,
-            n,
-            to - from,
-            out.as_mut_ptr(),
-            1,
-            n as isize,
-            accumulate,
-            left.data.as_ptr().wrapping_add(from * left.column_stride),
-            left.column_stride as isize,
-            left.row_stride as isize,
-            right.data.as_ptr().wrapping_add(from * right.row_stride),
-            right.column_stride as isize,
-            right.row_stride as isize,
-            1.0,
-            1.0,
-            false,
-            false,
-            false,
-            Parallelism::None,
-        );
+        match level {
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512 => kernel::avx512::multiply(&product),
+            #[cfg(target_arch = "x86_64")]
+            Level::Fma => kernel::fma::multiply(&product),
+            Level::Portable => kernel::portable::multiply(&product),
+        }
     }
 }
 
-/// The kernels that compute matrix products on this processor. Results are the same bits only within one set.
-pub fn kernel_set() -> &'static str {
+/// The widest instructions that the kernel is compiled for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Level {
     #[cfg(target_arch = "x86_64")]
-    {
-        // The same questions, in the same order, as gemm asks.
-        if std::arch::is_x86_feature_detected!("avx512f") {
-            return "x86-64-avx512";
-        }
-        if std::arch::is_x86_feature_detected!("fma") {
-            return "x86-64-fma";
-        }
-        "x86-64"
+    Avx512,
+    #[cfg(target_arch = "x86_64")]
+    Fma,
+    Portable,
+}
+
+impl Level {
+    /// The best that this processor has, the others that it has after it.
+    fn all() -> impl Iterator<Item = Level> {
+        #[cfg(target_arch = "x86_64")]
+        let wide = {
+            let fma = std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma");
+            let avx512 = fma && std::arch::is_x86_feature_detected!("avx512f");
+            [avx512.then_some(Level::Avx512), fma.then_some(Level::Fma)]
+        };
+        #[cfg(not(target_arch = "x86_64"))]
+        let wide = [None, None];
+        wide.into_iter().flatten().chain([Level::Portable])
     }
-    #[cfg(target_arch = "aarch64")]
-    {
-        "aarch64-neon"
+
+    fn detected() -> Level {
+        Level::all().next().unwrap_or(Level::Portable)
     }
-    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-    {
-        "portable"
+}
+
+/// The instructions that compute matrix products on this processor. Results are the same bits on all that fuse: every
+/// set but `x86-64` and `portable`.
+pub fn kernel_set() -> &'static str {
+    match Level::detected() {
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx512 => "x86-64-avx512",
+        #[cfg(target_arch = "x86_64")]
+        Level::Fma => "x86-64-fma",
+        Level::Portable if cfg!(target_arch = "x86_64") => "x86-64",
+        Level::Portable if cfg!(target_arch = "aarch64") => "aarch64-neon",
+        Level::Portable => "portable",
     }
 }

@@ -9,6 +9,7 @@ use candle_core::{CpuStorage, InplaceOp1, Layout, Result, Var};
 use rayon::prelude::*;
 
 use crate::batches::SHARDS_MAX;
+use crate::matmul::{Matrix, multiply, multiply_add};
 use crate::ops::{ensure, floats_mut, read};
 use crate::simd::multiversion;
 use crate::spec::{OptimizerKind, Schedule};
@@ -19,6 +20,8 @@ const BETA2: f64 = 0.999;
 const EPSILON: f64 = 1e-7;
 /// Numbers updated at a time: small enough for the first-level cache, and the unit of work between threads.
 const CHUNK: usize = 1024;
+/// The same where the gradient is multiplied there and then: more, as every piece goes through all of the right side.
+const PRODUCT_PIECE: usize = 3 * CHUNK;
 
 /// What an [`Optimizer`] is made from.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -59,12 +62,13 @@ impl Optimizer {
         Ok(())
     }
 
-    /// One update. `shards` holds each shard's gradients, one slice per variable; a variable's gradient is their sum
-    /// in a fixed tree.
-    pub fn update(&mut self, shards: &[Vec<&[f32]>]) -> Result<()> {
-        let sized = |shard: &Vec<&[f32]>| {
+    /// One update. `shards` holds each shard's gradients, one part per variable; a variable's gradient is their sum, in a
+    /// fixed tree or, of products, row by row. A gradient that is a product is never in memory as a whole.
+    pub fn update(&mut self, shards: &[Vec<Part<'_>>]) -> Result<()> {
+        let sized = |shard: &Vec<Part<'_>>| {
+            let parts = shard.iter().zip(&shards[0]).zip(&self.variables);
             shard.len() == self.variables.len()
-                && shard.iter().zip(&self.variables).all(|(values, var)| values.len() == var.elem_count())
+                && parts.into_iter().all(|((part, first), var)| part.fits(var.elem_count(), first))
         };
         ensure(!shards.is_empty() && shards.len() <= SHARDS_MAX && shards.iter().all(sized), || {
             "the shards' gradients do not fit the parameters".to_string()
@@ -100,7 +104,7 @@ impl candle_nn::Optimizer for Optimizer {
             None => Ok(vec![0.0; var.elem_count()]),
         };
         let gradients = self.variables.iter().map(gradient).collect::<Result<Vec<_>>>()?;
-        self.update(&[gradients.iter().map(Vec::as_slice).collect()])
+        self.update(&[gradients.iter().map(|values| Part::Whole(values)).collect()])
     }
 
     fn learning_rate(&self) -> f64 {
@@ -165,10 +169,37 @@ impl Rule {
     }
 }
 
+/// A variable's gradient over one shard.
+#[derive(Clone, Copy)]
+pub enum Part<'a> {
+    Whole(&'a [f32]),
+    /// `left^T . right`, of `[rows, inputs]` and `[rows, outputs]`.
+    Product {
+        left: &'a [f32],
+        right: &'a [f32],
+        outputs: usize,
+    },
+}
+
+impl Part<'_> {
+    /// Whether it is the gradient of `count` numbers, in the same form as `other`.
+    fn fits(&self, count: usize, other: &Part<'_>) -> bool {
+        match (*self, *other) {
+            (Part::Whole(values), Part::Whole(_)) => values.len() == count,
+            (Part::Product { left, right, outputs }, Part::Product { outputs: of_other, .. }) => {
+                // `count` is `inputs * outputs`, and both sides have as many rows.
+                let is_whole = [count, right.len()].iter().all(|length| *length > 0 && length.is_multiple_of(outputs));
+                is_whole && outputs == of_other && left.len() * outputs == right.len() / outputs * count
+            }
+            _ => false,
+        }
+    }
+}
+
 /// The update of one variable, as candle's way to write in place.
 struct Update<'a> {
     rule: Rule,
-    gradients: Vec<&'a [f32]>,
+    gradients: Vec<Part<'a>>,
     moments: Mutex<(&'a mut [f32], &'a mut [f32])>,
 }
 
@@ -181,14 +212,45 @@ impl InplaceOp1 for Update<'_> {
         let weights = floats_mut(storage, layout)?;
         let mut moments = self.moments.lock().unwrap_or_else(PoisonError::into_inner);
         let (first, second) = &mut *moments;
-        let parts = first.par_chunks_mut(CHUNK).zip(second.par_chunks_mut(CHUNK));
-        weights.par_chunks_mut(CHUNK).zip(parts).enumerate().for_each(|(at, (weights, (first, second)))| {
-            let mut total = [0.0; CHUNK];
-            let total = &mut total[..weights.len()];
-            sum_tree(&self.gradients, at * CHUNK, total);
+        let piece = self.piece();
+        let parts = first.par_chunks_mut(piece).zip(second.par_chunks_mut(piece));
+        let pieces = weights.par_chunks_mut(piece).zip(parts).enumerate();
+        pieces.for_each_init(Vec::new, |total, (at, (weights, (first, second)))| {
+            total.resize(weights.len(), 0.0);
+            self.sum(at * piece, total);
             self.rule.apply(weights, first, second, total);
         });
         Ok(())
+    }
+}
+
+impl Update<'_> {
+    /// Numbers updated at a time: small enough for the first-level cache, and whole rows of a product.
+    fn piece(&self) -> usize {
+        match self.gradients.first() {
+            Some(Part::Product { outputs, .. }) => (PRODUCT_PIECE / outputs).max(1) * outputs,
+            _ => CHUNK,
+        }
+    }
+
+    /// The gradient from number `from` on.
+    fn sum(&self, from: usize, total: &mut [f32]) {
+        let mut wholes = Vec::new();
+        for (shard, part) in self.gradients.iter().enumerate() {
+            match *part {
+                Part::Whole(values) => wholes.push(values),
+                Part::Product { left, right, outputs } => {
+                    let rows = right.len() / outputs;
+                    let inputs = left.len() / rows;
+                    let left = Matrix::strided(&left[from / outputs..], rows, total.len() / outputs, inputs).t();
+                    let right = Matrix::new(right, rows, outputs);
+                    if shard == 0 { multiply(total, left, right) } else { multiply_add(total, left, right) }
+                }
+            }
+        }
+        if !wholes.is_empty() {
+            sum_tree(&wholes, from, total);
+        }
     }
 }
 

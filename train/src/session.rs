@@ -22,6 +22,7 @@ use crate::spec::FitSpec;
 
 mod ending;
 mod evaluation;
+mod gradients;
 mod shard;
 
 use shard::Shard;
@@ -287,9 +288,6 @@ fn train_step(
     let rate = spec.schedule.learning_rate(spec.learning_rate, place.step, place.epoch, place.steps_total);
     optimizer.set_learning_rate(rate);
     let slots: Vec<_> = shards.iter().map(Shard::slots).collect();
-    let locked: Vec<Vec<_>> = slots.iter().map(|slots| slots.iter().filter_map(|slot| slot.lock()).collect()).collect();
-    let gradients: Vec<Vec<&[f32]>> =
-        locked.iter().map(|shard| shard.iter().map(|values| values.as_slice()).collect()).collect();
-    optimizer.update(&gradients)?;
+    gradients::update(optimizer, &slots)?;
     Ok(batch)
 }

@@ -1,7 +1,7 @@
 //! Loops compiled for each instruction set, and the elementary functions they use.
 //!
 //! Plain Rust arithmetic is never fused or reordered by the compiler, so every version of a loop gives the same bits;
-//! only its speed differs. (gemm's kernels are another matter: see [`crate::kernel_set`].)
+//! only its speed differs. (Products are fused on purpose, see [`crate::kernel_set`].)
 
 /// Defines a function whose body is compiled for AVX-512, AVX2 and the target's baseline, and picked at run time.
 ///

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use candle_core::{CpuStorage, CustomOp3, Device, Layout, Result, Shape, Tensor};
 use candle_nn::Module;
 
-use super::linear::column_sums;
+use super::linear::{column_sums, gated};
 use super::max_pool2d::{pool, unpool};
 use super::{ensure, floats, read};
 use crate::lane::{Lane, Slot};
@@ -33,12 +33,12 @@ impl ConvBlock {
     pub fn new(inputs: usize, outputs: usize, vb: &VarBuilder<'_>, lane: &Arc<Lane>) -> Result<Self> {
         let area = KERNEL * KERNEL;
         let glorot = Initialiser::GlorotUniform { fan_in: area * inputs, fan_out: area * outputs };
-        let slot = |name: &str, count| lane.slot(&format!("{}.{name}", vb.prefix()), count);
+        let slot = |name: &str| lane.slot(&format!("{}.{name}", vb.prefix()));
         Ok(ConvBlock {
             weight: vb.get_with_hints((KERNEL, KERNEL, inputs, outputs), "weight", glorot)?,
             bias: vb.get_with_hints(outputs, "bias", Initialiser::Zeros)?,
             lane: Arc::clone(lane),
-            slots: [slot("weight", area * inputs * outputs), slot("bias", outputs)],
+            slots: [slot("weight"), slot("bias")],
         })
     }
 }
@@ -266,15 +266,6 @@ multiversion! {
                 // A NaN stays one: it must reach the loss to be noticed.
                 *value = if sum < 0.0 { 0.0 } else { sum };
             }
-        }
-    }
-}
-
-multiversion! {
-    /// The gradient where the ReLU let something through, else 0.
-    fn gated(gradient: &[f32], out: &[f32], gated: &mut [f32]) {
-        for ((gated, gradient), out) in gated.iter_mut().zip(gradient).zip(out) {
-            *gated = if *out > 0.0 { *gradient } else { 0.0 };
         }
     }
 }

@@ -7,7 +7,7 @@ use candle_nn::Module;
 
 use super::{ensure, floats, read};
 use crate::lane::{Lane, Slot};
-use crate::matmul::{Matrix, multiply, multiply_add};
+use crate::matmul::{Matrix, multiply};
 use crate::parameters::{Initialiser, VarBuilder};
 use crate::simd::multiversion;
 
@@ -39,13 +39,13 @@ impl Linear {
         lane: &Arc<Lane>,
     ) -> Result<Self> {
         let glorot = Initialiser::GlorotUniform { fan_in: inputs, fan_out: outputs };
-        let slot = |name: &str, count| lane.slot(&format!("{}.{name}", vb.prefix()), count);
+        let slot = |name: &str| lane.slot(&format!("{}.{name}", vb.prefix()));
         Ok(Linear {
             weight: vb.get_with_hints((inputs, outputs), "weight", glorot)?,
             bias: vb.get_with_hints(outputs, "bias", Initialiser::Zeros)?,
             activation,
             lane: Arc::clone(lane),
-            slots: [slot("weight", inputs * outputs), slot("bias", outputs)],
+            slots: [slot("weight"), slot("bias")],
         })
     }
 }
@@ -53,13 +53,19 @@ impl Linear {
 impl Module for Linear {
     fn forward(&self, xs: &Tensor) -> Result<Tensor> {
         let gradient_of_x = self.lane.wants_gradient(xs);
-        let op = LinearOp { activation: self.activation, slots: self.slots.clone(), gradient_of_x };
+        let op = LinearOp {
+            lane: Arc::clone(&self.lane),
+            activation: self.activation,
+            slots: self.slots.clone(),
+            gradient_of_x,
+        };
         self.lane.apply3([xs, &self.weight, &self.bias], op)
     }
 }
 
 /// The op behind [`Linear`]: arguments x, weight, bias.
 struct LinearOp {
+    lane: Arc<Lane>,
     activation: Activation,
     slots: [Slot; 2],
     gradient_of_x: bool,
@@ -85,11 +91,12 @@ impl CustomOp3 for LinearOp {
         ensure(x.len() == batch * inputs && bias.len() == outputs, || {
             format!("linear {inputs} to {outputs} got x {:?}", x_layout.dims())
         })?;
-        let mut out = Vec::with_capacity(batch * outputs);
-        (0..batch).for_each(|_| out.extend_from_slice(bias));
-        multiply_add(&mut out, Matrix::new(x, batch, inputs), Matrix::new(weight, inputs, outputs));
-        if self.activation == Activation::Relu {
-            relu(&mut out);
+        let mut sums = self.lane.scratch(batch * outputs);
+        multiply(&mut sums, Matrix::new(x, batch, inputs), Matrix::new(weight, inputs, outputs));
+        let mut out = vec![0.0; batch * outputs];
+        match self.activation {
+            Activation::None => biased(&sums, bias, &mut out),
+            Activation::Relu => biased_relu(&sums, bias, &mut out),
         }
         Ok((CpuStorage::F32(out), Shape::from((batch, outputs))))
     }
@@ -104,19 +111,16 @@ impl CustomOp3 for LinearOp {
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let (inputs, outputs) = weight.dims2()?;
         let batch = out.dim(0)?;
-        let mut sums_gradient = read(grad, |grad| Ok(grad.to_vec()))?;
-        if self.activation == Activation::Relu {
-            read(out, |out| {
-                relu_gradient(&mut sums_gradient, out);
-                Ok(())
-            })?;
-        }
+        let sums_gradient = read(grad, |grad| match self.activation {
+            Activation::None => Ok(grad.to_vec()),
+            Activation::Relu => read(out, |out| {
+                let mut gradient = vec![0.0; grad.len()];
+                gated(grad, out, &mut gradient);
+                Ok(gradient)
+            }),
+        })?;
         let upstream = Matrix::new(&sums_gradient, batch, outputs);
         let of_bias = self.slots[1].write(bias.dims(), |out| column_sums(&sums_gradient, out))?;
-        let of_weight = read(x, |x| {
-            let left = Matrix::new(x, batch, inputs).t();
-            self.slots[0].write(weight.dims(), |out| multiply(out, left, upstream))
-        })?;
         let of_x = if self.gradient_of_x {
             let mut values = vec![0.0; batch * inputs];
             read(weight, |weight| {
@@ -127,24 +131,39 @@ impl CustomOp3 for LinearOp {
         } else {
             None
         };
+        let of_weight = self.slots[0].write_product([inputs, outputs], x, sums_gradient)?;
         Ok((of_x, of_weight, of_bias))
     }
 }
 
 multiversion! {
-    pub(crate) fn relu(values: &mut [f32]) {
-        for value in values {
-            // Written so that a NaN stays one: it must reach the loss to be noticed.
-            *value = if *value < 0.0 { 0.0 } else { *value };
+    fn biased(sums: &[f32], bias: &[f32], out: &mut [f32]) {
+        for (sums, out) in sums.chunks_exact(bias.len()).zip(out.chunks_exact_mut(bias.len())) {
+            for ((sum, bias), out) in sums.iter().zip(bias).zip(out) {
+                *out = sum + bias;
+            }
         }
     }
 }
 
 multiversion! {
-    /// Zeroes the gradient wherever the activation let nothing through.
-    fn relu_gradient(gradient: &mut [f32], out: &[f32]) {
-        for (gradient, out) in gradient.iter_mut().zip(out) {
-            *gradient = if *out > 0.0 { *gradient } else { 0.0 };
+    fn biased_relu(sums: &[f32], bias: &[f32], out: &mut [f32]) {
+        for (sums, out) in sums.chunks_exact(bias.len()).zip(out.chunks_exact_mut(bias.len())) {
+            for ((sum, bias), out) in sums.iter().zip(bias).zip(out) {
+                let sum = sum + bias;
+                // A NaN stays one: it must reach the loss to be noticed.
+                *out = if sum < 0.0 { 0.0 } else { sum };
+            }
+        }
+    }
+}
+
+multiversion! {
+    /// The gradient where the ReLU let something through, else 0. Not in place: of a choice between a value and what is
+    /// there already the compiler makes a masked store, which takes dozens of cycles on some processors.
+    pub(crate) fn gated(gradient: &[f32], out: &[f32], gated: &mut [f32]) {
+        for ((gated, gradient), out) in gated.iter_mut().zip(gradient).zip(out) {
+            *gated = if *out > 0.0 { *gradient } else { 0.0 };
         }
     }
 }

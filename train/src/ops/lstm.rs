@@ -8,16 +8,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
 use candle_nn::ModuleT;
 
-use super::conv2d::transpose;
 use super::linear::column_sums;
 use super::{ensure, floats, read};
 use crate::lane::{Buffer, Lane, Slot};
-use crate::matmul::{Matrix, multiply, multiply_add};
+use crate::matmul::{Matrix, Packed, multiply};
 use crate::parameters::{Initialiser, VarBuilder};
 use crate::simd::{multiversion, sigmoid, tanh};
-
-/// Numbers between the rows of the stacked kernels: rows a power of two apart share too few of the cache's sets.
-const PADDING: usize = 16;
 
 /// The last state `[batch, units]` of an LSTM over `[batch, steps, features]`. Gives its input no gradient: here it
 /// is the image.
@@ -36,13 +32,13 @@ impl Lstm {
     pub fn new(features: usize, units: usize, vb: &VarBuilder<'_>, lane: &Arc<Lane>) -> Result<Self> {
         let wide = 4 * units;
         let glorot = Initialiser::GlorotUniform { fan_in: features, fan_out: wide };
-        let slot = |name: &str, count| lane.slot(&format!("{}.{name}", vb.prefix()), count);
+        let slot = |name: &str| lane.slot(&format!("{}.{name}", vb.prefix()));
         Ok(Lstm {
             kernel: vb.get_with_hints((features, wide), "kernel", glorot)?,
             recurrent: vb.get_with_hints((units, wide), "recurrent_kernel", Initialiser::Orthogonal)?,
             bias: vb.get_with_hints(wide, "bias", Initialiser::ForgetGateOne)?,
             lane: Arc::clone(lane),
-            slots: [slot("kernel", features * wide), slot("recurrent_kernel", units * wide), slot("bias", wide)],
+            slots: [slot("kernel"), slot("recurrent_kernel"), slot("bias")],
         })
     }
 }
@@ -114,12 +110,13 @@ impl CustomOp3 for LstmOp {
         let kernel = floats(kernel, kernel_layout)?;
         let recurrent = floats(recurrent, recurrent_layout)?;
         let wide = 4 * units;
-        let mut stacked = self.lane.scratch((self.sizes.features + units) * (wide + PADDING));
-        let rows = kernel.chunks_exact(wide).chain(recurrent.chunks_exact(wide));
-        for (to, from) in stacked.chunks_exact_mut(wide + PADDING).zip(rows) {
-            to[..wide].copy_from_slice(from);
-        }
-        let state = read(&self.x, |x| Ok(self.forward(x, &stacked, floats(bias, bias_layout)?)))??;
+        let join = self.sizes.features + units;
+        let mut stacked = self.lane.scratch(join * wide);
+        let (upper, lower) = stacked.split_at_mut(kernel.len());
+        upper.copy_from_slice(kernel);
+        lower.copy_from_slice(recurrent);
+        let kernels = Packed::of(Matrix::new(&stacked, join, wide), |count| self.lane.scratch(count));
+        let state = read(&self.x, |x| Ok(self.forward(x, &kernels, floats(bias, bias_layout)?)))??;
         Ok((CpuStorage::F32(state), Shape::from((batch, units))))
     }
 
@@ -145,10 +142,11 @@ impl CustomOp3 for LstmOp {
         let Recorded { joined, gates, .. } = recorded;
         let rows = steps * batch;
         let upstream = Matrix::new(&gates, rows, 4 * units);
-        let side = |from: usize, columns| Matrix::strided(&joined[from..], rows, columns, features + units, 1).t();
-        let of_kernel = self.slots[0].write(kernel.dims(), |out| multiply(out, side(0, features), upstream))?;
-        let of_recurrent =
-            self.slots[1].write(recurrent.dims(), |out| multiply(out, side(features, units), upstream))?;
+        let mut of_both = self.lane.scratch((features + units) * 4 * units);
+        multiply(&mut of_both, Matrix::new(&joined, rows, features + units).t(), upstream);
+        let (upper, lower) = of_both.split_at(features * 4 * units);
+        let of_kernel = self.slots[0].write(kernel.dims(), |out| out.copy_from_slice(upper))?;
+        let of_recurrent = self.slots[1].write(recurrent.dims(), |out| out.copy_from_slice(lower))?;
         let of_bias = self.slots[2].write(bias.dims(), |out| column_sums(&gates, out))?;
         Ok((of_kernel, of_recurrent, of_bias))
     }
@@ -156,7 +154,7 @@ impl CustomOp3 for LstmOp {
 
 impl LstmOp {
     /// Runs all steps from zero state; gives the last state `[batch, units]`.
-    fn forward(&self, x: &[f32], stacked: &[f32], bias: &[f32]) -> Result<Vec<f32>> {
+    fn forward(&self, x: &[f32], kernels: &Packed<Buffer>, bias: &[f32]) -> Result<Vec<f32>> {
         let Sizes { batch, steps, features, units } = self.sizes;
         let (wide, join) = (4 * units, features + units);
         let kept = if self.record { steps } else { 1 };
@@ -164,7 +162,6 @@ impl LstmOp {
         let mut gates = self.lane.scratch(kept * batch * wide);
         let mut cells = self.lane.scratch(kept * batch * units);
         let mut squashed = self.lane.scratch(kept * batch * units);
-        let kernels = Matrix::strided(stacked, join, wide, wide + PADDING, 1);
         let mut cell = vec![0.0; batch * units];
         let mut state = vec![0.0; batch * units];
         for step in 0..steps {
@@ -176,9 +173,9 @@ impl LstmOp {
                 joined[features..].copy_from_slice(&state[row * units..][..units]);
             }
             cells[at * batch * units..][..batch * units].copy_from_slice(&cell);
-            gates.chunks_exact_mut(wide).for_each(|row| row.copy_from_slice(bias));
-            multiply_add(gates, Matrix::new(joined, batch, join), kernels);
-            step_forward(gates, &mut cell, &mut squashed[at * batch * units..][..batch * units], &mut state, units);
+            kernels.multiply(gates, Matrix::new(joined, batch, join));
+            let squashed = &mut squashed[at * batch * units..][..batch * units];
+            step_forward(gates, bias, &mut cell, squashed, &mut state, units);
         }
         if self.record {
             let recorded = Recorded { joined, gates, cells, squashed };
@@ -191,10 +188,7 @@ impl LstmOp {
     fn backward(&self, recorded: &mut Recorded, recurrent: &[f32], grad: &[f32]) {
         let Sizes { batch, steps, units, .. } = self.sizes;
         let wide = 4 * units;
-        // gemm wants this side with its rows apart by one; transposing once is cheaper than packing at every step.
-        let mut transposed = self.lane.scratch(recurrent.len());
-        transpose(recurrent, wide, &mut transposed);
-        let back = Matrix::new(&transposed, wide, units);
+        let back = Packed::of(Matrix::new(recurrent, units, wide).t(), |count| self.lane.scratch(count));
         let mut of_state = grad.to_vec();
         let mut of_cell = vec![0.0; batch * units];
         for step in (0..steps).rev() {
@@ -203,30 +197,36 @@ impl LstmOp {
             let squashed = &recorded.squashed[step * batch * units..][..batch * units];
             step_backward(gates, cells, squashed, &of_state, &mut of_cell, units);
             if step > 0 {
-                multiply(&mut of_state, Matrix::new(gates, batch, wide), back);
+                back.multiply(&mut of_state, Matrix::new(gates, batch, wide));
             }
         }
     }
 }
 
 multiversion! {
-    /// One step: activates `gates` `[rows, 4, units]`, moves `cell` on, and writes tanh of it and the new state.
+    /// One step: adds the bias to the sums in `gates` `[rows, 4, units]` and activates them, moves `cell` on, and writes tanh of it and the new state.
     ///
     /// Several short loops instead of one: with more arrays in a loop the compiler gives up on vectorising it.
-    fn step_forward(gates: &mut [f32], cell: &mut [f32], squashed: &mut [f32], state: &mut [f32], units: usize) {
+    fn step_forward(
+        gates: &mut [f32], bias: &[f32], cell: &mut [f32], squashed: &mut [f32], state: &mut [f32], units: usize,
+    ) {
+        let (bias_input, rest) = bias.split_at(units);
+        let (bias_forget, rest) = rest.split_at(units);
+        let (bias_candidate, bias_output) = rest.split_at(units);
         let rows = gates.chunks_exact_mut(4 * units).zip(cell.chunks_exact_mut(units));
         let outs = squashed.chunks_exact_mut(units).zip(state.chunks_exact_mut(units));
         for ((gates, cell), (squashed, state)) in rows.zip(outs) {
             let [input, forget, candidate, output] = four(gates, units);
-            each(input, sigmoid);
-            each(forget, sigmoid);
-            each(candidate, tanh);
-            each(output, sigmoid);
+            each(input, bias_input, sigmoid);
+            each(forget, bias_forget, sigmoid);
+            each(candidate, bias_candidate, tanh);
+            each(output, bias_output, sigmoid);
             for (((cell, i), f), g) in cell.iter_mut().zip(input).zip(forget).zip(candidate) {
                 *cell = *f * *cell + *i * *g;
             }
-            squashed.copy_from_slice(cell);
-            each(squashed, tanh);
+            for (squashed, cell) in squashed.iter_mut().zip(&*cell) {
+                *squashed = tanh(*cell);
+            }
             for ((state, o), t) in state.iter_mut().zip(output).zip(squashed) {
                 *state = *o * *t;
             }
@@ -273,8 +273,8 @@ fn four(gates: &mut [f32], units: usize) -> [&mut [f32]; 4] {
 }
 
 #[inline(always)]
-fn each(values: &mut [f32], function: impl Fn(f32) -> f32) {
-    for value in values {
-        *value = function(*value);
+fn each(sums: &mut [f32], bias: &[f32], function: impl Fn(f32) -> f32) {
+    for (sum, bias) in sums.iter_mut().zip(bias) {
+        *sum = function(*sum + bias);
     }
 }

@@ -4,7 +4,7 @@ use candle_core::{Device, Tensor, Var};
 use candle_nn::Optimizer as _;
 
 use super::noise;
-use crate::optimizer::{Config, Moments, Optimizer};
+use crate::optimizer::{Config, Moments, Optimizer, Part};
 use crate::{OptimizerKind, Schedule};
 
 const COUNT: usize = 2_500;
@@ -62,7 +62,7 @@ fn updates_follow_their_papers() {
         let mut optimizer = optimizer(&variables, kind);
         for step in 1..=3 {
             let all = gradients(step);
-            optimizer.update(&[vec![&all[..3], &all[3..]]]).unwrap();
+            optimizer.update(&[vec![Part::Whole(&all[..3]), Part::Whole(&all[3..])]]).unwrap();
         }
         for (found, expected) in weights(&variables).iter().zip(expected(kind)) {
             assert!((f64::from(*found) - expected).abs() < 2e-6, "{kind:?}: {found}, expected {expected}");
@@ -75,7 +75,7 @@ fn it_is_a_candle_optimizer() {
     for kind in KINDS {
         let (ours, candles) = (variables(), variables());
         let all = gradients(1);
-        optimizer(&ours, kind).update(&[vec![&all[..3], &all[3..]]]).unwrap();
+        optimizer(&ours, kind).update(&[vec![Part::Whole(&all[..3]), Part::Whole(&all[3..])]]).unwrap();
         let of = |var: &Var, part: &[f32]| {
             let factors = Tensor::from_slice(part, part.len(), &Device::Cpu).unwrap();
             var.mul(&factors).unwrap().sum_all().unwrap()
@@ -95,12 +95,12 @@ fn a_restored_optimizer_goes_on_as_the_first() {
         let one = variables();
         let mut undisturbed = optimizer(&one, kind);
         let (first, second) = (gradients(1), gradients(2));
-        undisturbed.update(&[vec![&first[..3], &first[3..]]]).unwrap();
+        undisturbed.update(&[vec![Part::Whole(&first[..3]), Part::Whole(&first[3..])]]).unwrap();
         let other: Vec<Var> = one.iter().map(|var| Var::from_tensor(&var.copy().unwrap()).unwrap()).collect();
         let mut restored = optimizer(&other, kind);
         restored.restore(1, undisturbed.moments().clone()).unwrap();
-        undisturbed.update(&[vec![&second[..3], &second[3..]]]).unwrap();
-        restored.update(&[vec![&second[..3], &second[3..]]]).unwrap();
+        undisturbed.update(&[vec![Part::Whole(&second[..3]), Part::Whole(&second[3..])]]).unwrap();
+        restored.update(&[vec![Part::Whole(&second[..3]), Part::Whole(&second[3..])]]).unwrap();
         assert_eq!(weights(&one), weights(&other));
         assert!(restored.restore(1, Moments::default()).is_err());
     }
@@ -123,9 +123,35 @@ fn shards_are_summed_in_a_fixed_tree() {
         let var = Var::from_vec(vec![0.0_f32; COUNT], COUNT, &Device::Cpu).unwrap();
         let config = Config { kind: OptimizerKind::Sgd { momentum: 0.0 }, learning_rate: 1.0 };
         let mut optimizer = Optimizer::new(vec![var.clone()], config).unwrap();
-        optimizer.update(&parts.iter().map(|part| vec![part.as_slice()]).collect::<Vec<_>>()).unwrap();
+        optimizer.update(&parts.iter().map(|part| vec![Part::Whole(part)]).collect::<Vec<_>>()).unwrap();
         for (at, found) in var.to_vec1::<f32>().unwrap().into_iter().enumerate() {
             assert_eq!(-found, tree(&parts, at), "{shards} shards, number {at}");
+        }
+    }
+}
+
+#[test]
+fn a_product_is_the_gradient_it_would_be_as_a_whole() {
+    // 70 x 60 numbers are two pieces, 3 x 4,000 one for each row.
+    for (inputs, outputs) in [(70, 60), (3, 4_000), (1, 1)] {
+        let rows = [5, 1, 7];
+        let sides = rows.map(|rows| (noise("left", rows * inputs), noise("right", rows * outputs)));
+        let products: Vec<Vec<Part<'_>>> =
+            sides.iter().map(|(left, right)| vec![Part::Product { left, right, outputs }]).collect();
+        let mut whole = vec![0.0_f64; inputs * outputs];
+        for (left, right) in &sides {
+            for (left, right) in left.chunks(inputs).zip(right.chunks(outputs)) {
+                for (at, sum) in whole.iter_mut().enumerate() {
+                    *sum += f64::from(left[at / outputs]) * f64::from(right[at % outputs]);
+                }
+            }
+        }
+        let var = Var::from_vec(vec![0.0_f32; inputs * outputs], (inputs, outputs), &Device::Cpu).unwrap();
+        let config = Config { kind: OptimizerKind::Sgd { momentum: 0.0 }, learning_rate: 1.0 };
+        Optimizer::new(vec![var.clone()], config).unwrap().update(&products).unwrap();
+        let found = var.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        for (found, expected) in found.iter().zip(&whole) {
+            assert!((f64::from(-found) - expected).abs() < 1e-5, "{inputs} x {outputs}: {found}, expected -{expected}");
         }
     }
 }
@@ -135,8 +161,15 @@ fn gradients_that_do_not_fit_are_refused() {
     let mut optimizer = optimizer(&variables(), OptimizerKind::Adam);
     let all = gradients(1);
     assert!(optimizer.update(&[]).is_err());
-    assert!(optimizer.update(&[vec![&all[..3]]]).is_err());
-    assert!(optimizer.update(&[vec![&all[..4], &all[4..]]]).is_err());
+    assert!(optimizer.update(&[vec![Part::Whole(&all[..3])]]).is_err());
+    assert!(optimizer.update(&[vec![Part::Whole(&all[..4]), Part::Whole(&all[4..])]]).is_err());
+    let product = |outputs| Part::Product { left: &all[..2], right: &all[..6], outputs };
+    // 2 rows of 1 and 3 numbers are for 3; 1 row of 2 and 6 is for 12.
+    assert!(optimizer.update(&[vec![product(6), Part::Whole(&all[3..])]]).is_err());
+    assert!(optimizer.update(&[vec![product(0), Part::Whole(&all[3..])]]).is_err());
+    let whole = vec![Part::Whole(&all[..3]), Part::Whole(&all[3..])];
+    assert!(optimizer.update(&[whole.clone(), vec![product(3), Part::Whole(&all[3..])]]).is_err());
+    assert!(optimizer.update(&[vec![product(3), Part::Whole(&all[3..])]]).is_ok());
 }
 
 #[test]

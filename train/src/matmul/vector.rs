@@ -1,0 +1,123 @@
+//! Numbers that are computed together, for each instruction set.
+#![allow(unsafe_code, reason = "the instructions themselves")]
+
+/// A register of numbers. Every operation works on each lane by itself.
+pub(super) trait Vector: Copy {
+    const LANES: usize;
+
+    fn splat(value: f32) -> Self;
+
+    /// # Safety
+    /// `LANES` numbers can be read from `from`.
+    unsafe fn load(from: *const f32) -> Self;
+
+    /// # Safety
+    /// `LANES` numbers can be written to `to`.
+    unsafe fn store(self, to: *mut f32);
+
+    fn plus(self, other: Self) -> Self;
+
+    /// `self + a * b`, rounded once where the processor can.
+    fn plus_product(self, a: Self, b: Self) -> Self;
+}
+
+/// Whether [`Portable`] rounds once: only where that is an instruction, not a call.
+pub(super) const FUSES: bool = cfg!(any(target_arch = "aarch64", target_feature = "fma"));
+
+/// What any processor has.
+#[derive(Clone, Copy)]
+pub(super) struct Portable([f32; 8]);
+
+impl Vector for Portable {
+    const LANES: usize = 8;
+
+    #[inline(always)]
+    fn splat(value: f32) -> Self {
+        Portable([value; 8])
+    }
+
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> Self {
+        // SAFETY: the caller's promise; an array of numbers needs no more alignment than a number.
+        Portable(unsafe { from.cast::<[f32; 8]>().read() })
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32) {
+        // SAFETY: as above.
+        unsafe { to.cast::<[f32; 8]>().write(self.0) }
+    }
+
+    #[inline(always)]
+    fn plus(mut self, other: Self) -> Self {
+        for (sum, other) in self.0.iter_mut().zip(other.0) {
+            *sum += other;
+        }
+        self
+    }
+
+    #[inline(always)]
+    fn plus_product(mut self, a: Self, b: Self) -> Self {
+        for ((sum, a), b) in self.0.iter_mut().zip(a.0).zip(b.0) {
+            *sum = plus_product(*sum, a, b);
+        }
+        self
+    }
+}
+
+/// One lane of [`Portable`].
+#[inline(always)]
+pub(super) fn plus_product(sum: f32, a: f32, b: f32) -> f32 {
+    if FUSES { a.mul_add(b, sum) } else { a * b + sum }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86_64 {
+    use std::arch::x86_64::{
+        __m256, __m512, _mm256_add_ps, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_set1_ps, _mm256_storeu_ps,
+        _mm512_add_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_set1_ps, _mm512_storeu_ps,
+    };
+
+    use super::Vector;
+
+    macro_rules! register {
+        ($register:ty, $lanes:literal, $splat:ident, $load:ident, $store:ident, $add:ident, $fused:ident) => {
+            impl Vector for $register {
+                const LANES: usize = $lanes;
+
+                #[inline(always)]
+                fn splat(value: f32) -> Self {
+                    // SAFETY: only kernels that enable the instructions, once they are detected, use this type.
+                    unsafe { $splat(value) }
+                }
+
+                #[inline(always)]
+                unsafe fn load(from: *const f32) -> Self {
+                    // SAFETY: as above, and the caller's promise.
+                    unsafe { $load(from) }
+                }
+
+                #[inline(always)]
+                unsafe fn store(self, to: *mut f32) {
+                    // SAFETY: as above, and the caller's promise.
+                    unsafe { $store(to, self) }
+                }
+
+                #[inline(always)]
+                fn plus(self, other: Self) -> Self {
+                    // SAFETY: as above.
+                    unsafe { $add(self, other) }
+                }
+
+                #[inline(always)]
+                fn plus_product(self, a: Self, b: Self) -> Self {
+                    // SAFETY: as above.
+                    unsafe { $fused(a, b, self) }
+                }
+            }
+        };
+    }
+
+    register!(__m256, 8, _mm256_set1_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_add_ps, _mm256_fmadd_ps);
+    register!(__m512, 16, _mm512_set1_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_add_ps, _mm512_fmadd_ps);
+}
