@@ -11,6 +11,7 @@ use kubeml_actors::{
     transition::Limits,
     tree::{NotStarted, Tree},
 };
+use tokio::time::Instant;
 
 use self::{
     edges::{Cluster, Edges},
@@ -32,7 +33,7 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What of the drain's time is kept for everything after the trainers.
 const CLOSING: Duration = Duration::from_secs(8);
-/// What sending the last messages may take.
+/// What finishing writes and sending the last messages may take together.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(3);
 
 #[derive(Debug, thiserror::Error)]
@@ -91,10 +92,11 @@ impl Node {
             tracing::warn!("actors did not end in time");
         }
         if let Some(Cluster { kafka, bus, state, .. }) = self.cluster {
-            if tokio::time::timeout(FLUSH_TIMEOUT, state.finish()).await.is_err() {
+            let end = Instant::now() + FLUSH_TIMEOUT;
+            if tokio::time::timeout_at(end, state.finish()).await.is_err() {
                 tracing::warn!("not everything that was written is in its lists; who reads them next mends them");
             }
-            if let Err(error) = kafka.flush(FLUSH_TIMEOUT).await {
+            if let Err(error) = kafka.flush(end.saturating_duration_since(Instant::now())).await {
                 tracing::warn!(%error, "the last messages may not have arrived; the store has what they say");
             }
             bus.close(STOP_TIMEOUT).await;
