@@ -1,7 +1,7 @@
 //! The product itself, over raw memory: blocks of the inner dimension, panels of columns, tiles of rows.
 //!
 //! ```text
-//! for a block of the inner dimension      left's part of it stays in the second-level cache
+//! for a block of the inner dimension      left's part of it stays in the second-level cache, in tiles if it is transposed
 //!   for a panel of columns                two registers wide, copied together unless its rows lie close: first-level cache
 //!     for a tile of rows                  its sums stay in registers over the whole block
 //! ```
@@ -9,9 +9,9 @@
 //! loses less to rounding than one long chain. Neither depends on how rows and columns are cut.
 #![allow(unsafe_code, reason = "kernels over raw memory, called from `product` alone, which checks every size")]
 
-use std::{hint::black_box, mem::MaybeUninit};
+use std::{cell::Cell, hint::black_box, mem::MaybeUninit};
 
-use super::vector::Vector;
+use super::vector::{SQUARE, Vector};
 
 /// Most of the inner dimension that is gone through at a time. It is part of what a product means.
 pub(super) const INNER_MAX: usize = 256;
@@ -21,6 +21,15 @@ const PANEL_MAX: usize = 32;
 const TILE_MAX: usize = 12;
 /// Rows of the right side that are no further apart are read where they are: a panel's then hit different cache sets.
 const CLOSE: usize = 128;
+/// A transposed left side of this inner dimension or more is copied into tiles where there are this many columns: else its
+/// lines are read again for every panel, and of each only as many numbers as a tile has rows.
+const TILED_INNER: usize = 64;
+const TILED_COLUMNS: usize = 128;
+
+thread_local! {
+    /// Room for a block of the left side, kept so that products allocate nothing after the first.
+    static TILES: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
+}
 
 /// Element (row, column) is at `row * row_stride + column * column_stride`; one of the strides is 1.
 #[derive(Clone, Copy)]
@@ -120,10 +129,18 @@ unsafe fn multiply<V: Vector, const TILE: usize>(product: &Product) {
     let &Product { rows, inner, columns, .. } = product;
     let wide = 2 * V::LANES;
     let blocks = inner.div_ceil(INNER_MAX).max(1);
+    let is_tiled = product.left.column_stride != 1 && inner >= TILED_INNER && columns >= TILED_COLUMNS;
+    let mut tiles = if is_tiled { TILES.take() } else { Vec::new() };
     for block in 0..blocks {
         let [from, to] = block_of(inner, block, blocks);
-        let part =
-            Product { inner: to - from, left: product.left.from(0, from), adds: product.adds || block > 0, ..*product };
+        let left = product.left.from(0, from);
+        let part = Product { inner: to - from, left, adds: product.adds || block > 0, ..*product };
+        if is_tiled {
+            tiles.resize(tiles.len().max(rows * (to - from)), 0.0);
+            // SAFETY: the block is within the left side, and there is room for it.
+            unsafe { tile_left::<TILE>(left, rows, to - from, tiles.as_mut_ptr()) };
+        }
+        let tiles = is_tiled.then_some(tiles.as_ptr());
         for column in (0..columns).step_by(wide) {
             let here = wide.min(columns - column);
             let (panel, stride) = match part.right {
@@ -144,7 +161,28 @@ unsafe fn multiply<V: Vector, const TILE: usize>(product: &Product) {
                 }
             };
             // SAFETY: the block and the panel are within the product.
-            unsafe { panel_product::<V, TILE>(&part, column, here, panel, stride) };
+            unsafe { panel_product::<V, TILE>(&part, tiles, column, here, panel, stride) };
+        }
+    }
+    if is_tiled {
+        TILES.set(tiles);
+    }
+}
+
+/// Copies a left side tile by tile, the numbers that a step of a tile's sums needs next to each other.
+///
+/// # Safety
+/// Every element of `rows` by `inner` can be read, and as many numbers be written to `to`.
+#[inline(always)]
+unsafe fn tile_left<const TILE: usize>(left: Side, rows: usize, inner: usize, to: *mut f32) {
+    let tiles = rows.div_ceil(TILE);
+    for at in 0..inner {
+        for tile in 0..tiles {
+            let [from, until] = block_of(rows, tile, tiles);
+            for row in from..until {
+                // SAFETY: the caller's promise; a tile's numbers come after those of the rows before it.
+                unsafe { *to.add(from * inner + at * (until - from) + row - from) = *left.at(row, at) };
+            }
         }
     }
 }
@@ -189,8 +227,14 @@ unsafe fn pack_panel<V: Vector>(right: Side, inner: usize, here: usize, panel: *
         if here < wide {
             panel.write_bytes(0, inner * wide);
         }
+        let squares = if right.row_stride == 1 { [inner, here].map(|side| side / SQUARE * SQUARE) } else { [0; 2] };
+        for column in (0..squares[1]).step_by(SQUARE) {
+            for row in (0..squares[0]).step_by(SQUARE) {
+                V::transpose(right.at(row, column), right.column_stride, panel.add(row * wide + column), wide);
+            }
+        }
         for column in 0..here {
-            for row in 0..inner {
+            for row in if column < squares[1] { squares[0] } else { 0 }..inner {
                 *panel.add(row * wide + column) = *right.at(row, column);
             }
         }
@@ -200,10 +244,11 @@ unsafe fn pack_panel<V: Vector>(right: Side, inner: usize, here: usize, panel: *
 /// The columns from `column` on, `here` of them, which are in a panel.
 ///
 /// # Safety
-/// As for [`multiply`]; `inner` rows of a whole panel can be read.
+/// As for [`multiply`]; `inner` rows of a whole panel can be read, and of `tiled` what [`tile_left`] wrote.
 #[inline(always)]
 unsafe fn panel_product<V: Vector, const TILE: usize>(
     product: &Product,
+    tiled: Option<*const f32>,
     column: usize,
     here: usize,
     panel: *const f32,
@@ -220,7 +265,11 @@ unsafe fn panel_product<V: Vector, const TILE: usize>(
         let [from, to] = block_of(rows, at, tiles);
         let place = out.wrapping_add(from * columns + column);
         let (sums, stride) = if is_whole { (place, columns) } else { (edge, wide) };
-        let tile = Tile { inner, left: left.from(from, 0), panel, panel_stride, sums, stride, adds };
+        let left = match tiled {
+            Some(tiles) => Side { data: tiles.wrapping_add(from * inner), row_stride: 1, column_stride: to - from },
+            None => left.from(from, 0),
+        };
+        let tile = Tile { inner, left, panel, panel_stride, sums, stride, adds };
         // SAFETY: the tile's rows and columns are within the product, or within `edge`, which has room for any tile.
         unsafe {
             for row in (0..to - from).filter(|_| adds && !is_whole) {

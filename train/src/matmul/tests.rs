@@ -32,12 +32,13 @@ fn chains(out: &mut [f32], left: &Matrix<'_>, right: &Matrix<'_>, level: Level) 
 }
 
 /// Rows, inner dimension, columns: of the models, around tiles, panels and blocks, and with nothing in them.
-const SIZES: [[usize; 3]; 17] = [
+const SIZES: [[usize; 3]; 18] = [
     [32, 784, 128],
     [24, 32, 128],
     [32, 128, 10],
     [32, 10, 128],
     [32, 156, 512],
+    [25, 300, 130],
     [676, 9, 32],
     [100, 288, 64],
     [1, 1, 1],

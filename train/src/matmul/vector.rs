@@ -17,9 +17,18 @@ pub(super) trait Vector: Copy {
 
     fn plus(self, other: Self) -> Self;
 
+    /// Writes the transpose of [`SQUARE`] by [`SQUARE`] numbers, whose rows are `stride` and `to_stride` apart.
+    ///
+    /// # Safety
+    /// All of them can be read from `from` and written to `to`.
+    unsafe fn transpose(from: *const f32, stride: usize, to: *mut f32, to_stride: usize);
+
     /// `self + a * b`, rounded once where the processor can.
     fn plus_product(self, a: Self, b: Self) -> Self;
 }
+
+/// The side of what is transposed at a time.
+pub(super) const SQUARE: usize = 8;
 
 /// Whether [`Portable`] rounds once: only where that is an instruction, not a call.
 pub(super) const FUSES: bool = cfg!(any(target_arch = "aarch64", target_feature = "fma"));
@@ -57,6 +66,14 @@ impl Vector for Portable {
     }
 
     #[inline(always)]
+    unsafe fn transpose(from: *const f32, stride: usize, to: *mut f32, to_stride: usize) {
+        for (row, column) in (0..SQUARE).flat_map(|row| (0..SQUARE).map(move |column| (row, column))) {
+            // SAFETY: the caller's promise.
+            unsafe { *to.add(column * to_stride + row) = *from.add(row * stride + column) };
+        }
+    }
+
+    #[inline(always)]
     fn plus_product(mut self, a: Self, b: Self) -> Self {
         for ((sum, a), b) in self.0.iter_mut().zip(a.0).zip(b.0) {
             *sum = plus_product(*sum, a, b);
@@ -74,11 +91,12 @@ pub(super) fn plus_product(sum: f32, a: f32, b: f32) -> f32 {
 #[cfg(target_arch = "x86_64")]
 mod x86_64 {
     use std::arch::x86_64::{
-        __m256, __m512, _mm256_add_ps, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_set1_ps, _mm256_storeu_ps,
-        _mm512_add_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_set1_ps, _mm512_storeu_ps,
+        __m256, __m512, _mm256_add_ps, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_permute2f128_ps, _mm256_set1_ps,
+        _mm256_setzero_ps, _mm256_shuffle_ps, _mm256_storeu_ps, _mm256_unpackhi_ps, _mm256_unpacklo_ps, _mm512_add_ps,
+        _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_set1_ps, _mm512_storeu_ps,
     };
 
-    use super::Vector;
+    use super::{SQUARE, Vector};
 
     macro_rules! register {
         ($register:ty, $lanes:literal, $splat:ident, $load:ident, $store:ident, $add:ident, $fused:ident) => {
@@ -110,6 +128,12 @@ mod x86_64 {
                 }
 
                 #[inline(always)]
+                unsafe fn transpose(from: *const f32, stride: usize, to: *mut f32, to_stride: usize) {
+                    // SAFETY: as above, and the caller's promise.
+                    unsafe { transpose(from, stride, to, to_stride) }
+                }
+
+                #[inline(always)]
                 fn plus_product(self, a: Self, b: Self) -> Self {
                     // SAFETY: as above.
                     unsafe { $fused(a, b, self) }
@@ -120,4 +144,33 @@ mod x86_64 {
 
     register!(__m256, 8, _mm256_set1_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_add_ps, _mm256_fmadd_ps);
     register!(__m512, 16, _mm512_set1_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_add_ps, _mm512_fmadd_ps);
+
+    /// In registers of eight: neighbouring rows are interleaved, then pairs of them, then halves.
+    ///
+    /// # Safety
+    /// As for [`Vector::transpose`], on a processor with AVX.
+    #[inline(always)]
+    unsafe fn transpose(from: *const f32, stride: usize, to: *mut f32, to_stride: usize) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let [mut twos, mut fours] = [[_mm256_setzero_ps(); SQUARE]; 2];
+            for at in (0..SQUARE).step_by(2) {
+                let (one, other) =
+                    (_mm256_loadu_ps(from.add(at * stride)), _mm256_loadu_ps(from.add((at + 1) * stride)));
+                twos[at] = _mm256_unpacklo_ps(one, other);
+                twos[at + 1] = _mm256_unpackhi_ps(one, other);
+            }
+            for at in [0, 4] {
+                fours[at] = _mm256_shuffle_ps::<0b0100_0100>(twos[at], twos[at + 2]);
+                fours[at + 1] = _mm256_shuffle_ps::<0b1110_1110>(twos[at], twos[at + 2]);
+                fours[at + 2] = _mm256_shuffle_ps::<0b0100_0100>(twos[at + 1], twos[at + 3]);
+                fours[at + 3] = _mm256_shuffle_ps::<0b1110_1110>(twos[at + 1], twos[at + 3]);
+            }
+            for at in 0..4 {
+                let (one, other) = (fours[at], fours[at + 4]);
+                _mm256_storeu_ps(to.add(at * to_stride), _mm256_permute2f128_ps::<0x20>(one, other));
+                _mm256_storeu_ps(to.add((at + 4) * to_stride), _mm256_permute2f128_ps::<0x31>(one, other));
+            }
+        }
+    }
 }

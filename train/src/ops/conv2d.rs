@@ -12,8 +12,8 @@ use candle_nn::Module;
 use super::linear::{column_sums, gated};
 use super::max_pool2d::{pool, unpool};
 use super::{ensure, floats, read};
-use crate::lane::{Lane, Slot};
-use crate::matmul::{Matrix, multiply, multiply_add};
+use crate::lane::{Buffer, Lane, Slot};
+use crate::matmul::{Matrix, Packed, multiply, multiply_add};
 use crate::parameters::{Initialiser, VarBuilder};
 use crate::simd::multiversion;
 use crate::spec::{KERNEL, POOL};
@@ -166,7 +166,10 @@ impl CustomOp3 for ConvBlockOp {
         })?;
         let of_bias = self.slots[1].write(bias.dims(), |out| column_sums(&pooled_gradient, out))?;
         let mut of_x = if self.gradient_of_x { vec![0.0; x.elem_count()] } else { Vec::new() };
-        let transposed = read(weight, |weight| Ok(self.transposed(weight, &sizes)))?;
+        let transposed = read(weight, |weight| {
+            let kernel = Matrix::new(weight, sizes.patch(), sizes.outputs);
+            Ok(Packed::of(kernel.t(), |count| self.lane.scratch(count)))
+        })?;
         let of_weight = read(x, |x| {
             self.slots[0].write(weight.dims(), |of_weight| {
                 self.images_backward(&sizes, x, &pooled_gradient, &transposed, of_weight, &mut of_x);
@@ -178,25 +181,17 @@ impl CustomOp3 for ConvBlockOp {
 }
 
 impl ConvBlockOp {
-    /// The kernel as `[outputs, patch]`, as the gradient of the input wants it.
-    fn transposed(&self, weight: &[f32], sizes: &Sizes) -> crate::lane::Buffer {
-        let mut transposed = self.lane.scratch(weight.len());
-        transpose(weight, sizes.outputs, &mut transposed);
-        transposed
-    }
-
     /// Sums the kernel's gradient over images in order, and computes each image's own unless `of_x` is empty.
     fn images_backward(
         &self,
         sizes: &Sizes,
         x: &[f32],
         pooled_gradient: &[f32],
-        transposed: &[f32],
+        transposed: &Packed<Buffer>,
         of_weight: &mut [f32],
         of_x: &mut [f32],
     ) {
         let winners = self.winners.lock().unwrap_or_else(PoisonError::into_inner);
-        let kernel = Matrix::new(transposed, sizes.outputs, sizes.patch());
         let mut patches = self.lane.scratch(sizes.pixels() * sizes.patch());
         let mut gradient = self.lane.scratch(sizes.pixels() * sizes.outputs);
         of_weight.fill(0.0);
@@ -207,7 +202,7 @@ impl ConvBlockOp {
             sizes.unfold(image, &mut patches);
             multiply_add(of_weight, Matrix::new(&patches, sizes.pixels(), sizes.patch()).t(), upstream);
             if let Some(of_image) = of_x.get_mut(at * sizes.image..(at + 1) * sizes.image) {
-                multiply(&mut patches, upstream, kernel);
+                transposed.multiply(&mut patches, upstream);
                 fold(&patches, sizes.width, sizes.inputs, POOL * sizes.columns, of_image);
             }
         }
@@ -266,16 +261,6 @@ multiversion! {
                 // A NaN stays one: it must reach the loss to be noticed.
                 *value = if sum < 0.0 { 0.0 } else { sum };
             }
-        }
-    }
-}
-
-/// `[rows, columns]` to `[columns, rows]`.
-pub(crate) fn transpose(from: &[f32], columns: usize, to: &mut [f32]) {
-    let rows = from.len() / columns.max(1);
-    for (row, values) in from.chunks_exact(columns).enumerate() {
-        for (column, value) in values.iter().enumerate() {
-            to[column * rows + row] = *value;
         }
     }
 }

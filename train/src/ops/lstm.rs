@@ -82,11 +82,11 @@ struct LstmOp {
 
 /// What the backward pass needs of every step, time-major.
 struct Recorded {
-    /// `[steps, batch, features + units]`: the step's input beside the state before it.
+    /// `[steps + 1, batch, features + units]`: the step's input beside the state before it; at the end the last state.
     joined: Buffer,
     /// `[steps, batch, 4 * units]`: the gates after their activations.
     gates: Buffer,
-    /// `[steps, batch, units]`: the cell before the step.
+    /// `[steps + 1, batch, units]`: the cell before the step; at the end the last one.
     cells: Buffer,
     /// `[steps, batch, units]`: tanh of the cell after the step.
     squashed: Buffer,
@@ -157,25 +157,30 @@ impl LstmOp {
     fn forward(&self, x: &[f32], kernels: &Packed<Buffer>, bias: &[f32]) -> Result<Vec<f32>> {
         let Sizes { batch, steps, features, units } = self.sizes;
         let (wide, join) = (4 * units, features + units);
+        // Where a step's numbers are: each has its own place if they are recorded, else they take turns.
+        let place = |step: usize| if self.record { step } else { step % 2 };
         let kept = if self.record { steps } else { 1 };
-        let mut joined = self.lane.scratch(kept * batch * join);
+        let mut joined = self.lane.scratch((kept + 1) * batch * join);
         let mut gates = self.lane.scratch(kept * batch * wide);
-        let mut cells = self.lane.scratch(kept * batch * units);
+        let mut cells = self.lane.scratch((kept + 1) * batch * units);
         let mut squashed = self.lane.scratch(kept * batch * units);
-        let mut cell = vec![0.0; batch * units];
-        let mut state = vec![0.0; batch * units];
+        cells[..batch * units].fill(0.0);
+        joined[..batch * join].fill(0.0);
         for step in 0..steps {
-            let at = if self.record { step } else { 0 };
-            let joined = &mut joined[at * batch * join..][..batch * join];
-            let gates = &mut gates[at * batch * wide..][..batch * wide];
-            for (row, joined) in joined.chunks_exact_mut(join).enumerate() {
+            let (at, next, only) = (place(step), place(step + 1), if self.record { step } else { 0 });
+            for (row, joined) in joined[at * batch * join..][..batch * join].chunks_exact_mut(join).enumerate() {
                 joined[..features].copy_from_slice(&x[(row * steps + step) * features..][..features]);
-                joined[features..].copy_from_slice(&state[row * units..][..units]);
             }
-            cells[at * batch * units..][..batch * units].copy_from_slice(&cell);
+            let (joined, joined_next) = two(&mut joined, batch * join, at, next);
+            let (cell, cell_next) = two(&mut cells, batch * units, at, next);
+            let gates = &mut gates[only * batch * wide..][..batch * wide];
             kernels.multiply(gates, Matrix::new(joined, batch, join));
-            let squashed = &mut squashed[at * batch * units..][..batch * units];
-            step_forward(gates, bias, &mut cell, squashed, &mut state, units);
+            let squashed = &mut squashed[only * batch * units..][..batch * units];
+            step_forward(gates, bias, cell, cell_next, squashed, joined_next, units);
+        }
+        let mut state = Vec::with_capacity(batch * units);
+        for joined in joined[place(steps) * batch * join..][..batch * join].chunks_exact(join) {
+            state.extend_from_slice(&joined[features..]);
         }
         if self.record {
             let recorded = Recorded { joined, gates, cells, squashed };
@@ -204,30 +209,34 @@ impl LstmOp {
 }
 
 multiversion! {
-    /// One step: adds the bias to the sums in `gates` `[rows, 4, units]` and activates them, moves `cell` on, and writes tanh of it and the new state.
+    /// One step: adds the bias to the sums in `gates` `[rows, 4, units]` and activates them, makes the next `cell`, tanh of
+    /// it, and the new state, which ends each row of `joined`.
     ///
     /// Several short loops instead of one: with more arrays in a loop the compiler gives up on vectorising it.
     fn step_forward(
-        gates: &mut [f32], bias: &[f32], cell: &mut [f32], squashed: &mut [f32], state: &mut [f32], units: usize,
+        gates: &mut [f32], bias: &[f32], cell: &[f32], cell_next: &mut [f32], squashed: &mut [f32], joined: &mut [f32],
+        units: usize,
     ) {
         let (bias_input, rest) = bias.split_at(units);
         let (bias_forget, rest) = rest.split_at(units);
         let (bias_candidate, bias_output) = rest.split_at(units);
-        let rows = gates.chunks_exact_mut(4 * units).zip(cell.chunks_exact_mut(units));
-        let outs = squashed.chunks_exact_mut(units).zip(state.chunks_exact_mut(units));
-        for ((gates, cell), (squashed, state)) in rows.zip(outs) {
+        let join = joined.len() * units / cell.len();
+        let cells = cell.chunks_exact(units).zip(cell_next.chunks_exact_mut(units));
+        let rows = gates.chunks_exact_mut(4 * units).zip(cells);
+        let outs = squashed.chunks_exact_mut(units).zip(joined.chunks_exact_mut(join));
+        for ((gates, (cell, cell_next)), (squashed, joined)) in rows.zip(outs) {
             let [input, forget, candidate, output] = four(gates, units);
             each(input, bias_input, sigmoid);
             each(forget, bias_forget, sigmoid);
             each(candidate, bias_candidate, tanh);
             each(output, bias_output, sigmoid);
-            for (((cell, i), f), g) in cell.iter_mut().zip(input).zip(forget).zip(candidate) {
-                *cell = *f * *cell + *i * *g;
+            for ((((next, cell), i), f), g) in cell_next.iter_mut().zip(cell).zip(&*input).zip(&*forget).zip(&*candidate) {
+                *next = *f * *cell + *i * *g;
             }
-            for (squashed, cell) in squashed.iter_mut().zip(&*cell) {
+            for (squashed, cell) in squashed.iter_mut().zip(&*cell_next) {
                 *squashed = tanh(*cell);
             }
-            for ((state, o), t) in state.iter_mut().zip(output).zip(squashed) {
+            for ((state, o), t) in joined[join - units..].iter_mut().zip(&*output).zip(&*squashed) {
                 *state = *o * *t;
             }
         }
@@ -261,6 +270,13 @@ multiversion! {
             }
         }
     }
+}
+
+/// Two different stretches of `length` numbers, the second to be written.
+fn two(numbers: &mut [f32], length: usize, from: usize, to: usize) -> (&[f32], &mut [f32]) {
+    let (before, after) = numbers.split_at_mut(from.max(to) * length);
+    let (before, after) = (&mut before[from.min(to) * length..][..length], &mut after[..length]);
+    if from < to { (before, after) } else { (after, before) }
 }
 
 /// A row's four gates.
