@@ -2,7 +2,7 @@
 //!
 //! The moments are plain vectors in the order of the parameters' names, so a checkpoint can hold them.
 
-use std::sync::{Mutex, PoisonError};
+use std::cell::Cell;
 
 use candle_core::backprop::GradStore;
 use candle_core::{CpuStorage, InplaceOp1, Layout, Result, Var};
@@ -75,16 +75,13 @@ impl Optimizer {
         })?;
         self.steps += 1;
         let rule = Rule::new(&self.config, self.steps);
-        let mut first = self.moments.first.as_mut_slice();
-        let mut second = self.moments.second.as_mut_slice();
-        for (at, var) in self.variables.iter().enumerate() {
-            let (first_part, first_rest) = first.split_at_mut(var.elem_count());
-            let (second_part, second_rest) = second.split_at_mut(var.elem_count());
-            let gradients = shards.iter().map(|shard| shard[at]).collect();
-            var.inplace_op1(&Update { rule, gradients, moments: Mutex::new((first_part, second_part)) })?;
-            (first, second) = (first_rest, second_rest);
-        }
-        Ok(())
+        let gradients: Vec<Gradient<'_>> =
+            (0..self.variables.len()).map(|at| Gradient(shards.iter().map(|shard| shard[at]).collect())).collect();
+        let Moments { first, second } = &mut self.moments;
+        with_numbers(&self.variables, Vec::new(), &mut |weights| {
+            let mut pieces = pieces(&gradients, weights, first, second);
+            pieces.par_iter_mut().for_each_init(Vec::new, |total, piece| piece.update(rule, total));
+        })
     }
 }
 
@@ -196,49 +193,27 @@ impl Part<'_> {
     }
 }
 
-/// The update of one variable, as candle's way to write in place.
-struct Update<'a> {
-    rule: Rule,
-    gradients: Vec<Part<'a>>,
-    moments: Mutex<(&'a mut [f32], &'a mut [f32])>,
-}
+/// One variable's gradient: a part for each shard.
+struct Gradient<'a>(Vec<Part<'a>>);
 
-impl InplaceOp1 for Update<'_> {
-    fn name(&self) -> &'static str {
-        "optimizer-update"
-    }
-
-    fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> Result<()> {
-        let weights = floats_mut(storage, layout)?;
-        let mut moments = self.moments.lock().unwrap_or_else(PoisonError::into_inner);
-        let (first, second) = &mut *moments;
-        let piece = self.piece();
-        let parts = first.par_chunks_mut(piece).zip(second.par_chunks_mut(piece));
-        let pieces = weights.par_chunks_mut(piece).zip(parts).enumerate();
-        pieces.for_each_init(Vec::new, |total, (at, (weights, (first, second)))| {
-            total.resize(weights.len(), 0.0);
-            self.sum(at * piece, total);
-            self.rule.apply(weights, first, second, total);
-        });
-        Ok(())
-    }
-}
-
-impl Update<'_> {
+impl Gradient<'_> {
     /// Numbers updated at a time: small enough for the first-level cache, and whole rows of a product.
     fn piece(&self) -> usize {
-        match self.gradients.first() {
+        match self.0.first() {
             Some(Part::Product { outputs, .. }) => (PRODUCT_PIECE / outputs).max(1) * outputs,
             _ => CHUNK,
         }
     }
 
-    /// The gradient from number `from` on.
+    /// Its numbers from `from` on.
     fn sum(&self, from: usize, total: &mut [f32]) {
-        let mut wholes = Vec::new();
-        for (shard, part) in self.gradients.iter().enumerate() {
+        let (mut wholes, mut whole_count) = ([[].as_slice(); SHARDS_MAX], 0);
+        for (shard, part) in self.0.iter().enumerate() {
             match *part {
-                Part::Whole(values) => wholes.push(values),
+                Part::Whole(values) => {
+                    wholes[whole_count] = values;
+                    whole_count += 1;
+                }
                 Part::Product { left, right, outputs } => {
                     let rows = right.len() / outputs;
                     let inputs = left.len() / rows;
@@ -248,9 +223,91 @@ impl Update<'_> {
                 }
             }
         }
-        if !wholes.is_empty() {
-            sum_tree(&wholes, from, total);
+        if whole_count > 0 {
+            sum_tree(&wholes[..whole_count], from, total);
         }
+    }
+}
+
+/// Some numbers of one variable, the unit of work between threads.
+struct Piece<'a> {
+    gradient: &'a Gradient<'a>,
+    /// Its first number's place within the variable.
+    from: usize,
+    weights: &'a mut [f32],
+    first: &'a mut [f32],
+    second: &'a mut [f32],
+}
+
+impl Piece<'_> {
+    fn update(&mut self, rule: Rule, total: &mut Vec<f32>) {
+        total.resize(self.weights.len(), 0.0);
+        self.gradient.sum(self.from, total);
+        rule.apply(self.weights, self.first, self.second, total);
+    }
+}
+
+/// All variables cut into pieces; the moments are those of all, one after the other.
+fn pieces<'a>(
+    gradients: &'a [Gradient<'a>],
+    weights: Numbers<'a>,
+    mut first: &'a mut [f32],
+    mut second: &'a mut [f32],
+) -> Vec<Piece<'a>> {
+    let mut pieces = Vec::new();
+    for (gradient, weights) in gradients.iter().zip(weights) {
+        let (first_here, first_rest) = first.split_at_mut(weights.len());
+        let (second_here, second_rest) = second.split_at_mut(weights.len());
+        (first, second) = (first_rest, second_rest);
+        let length = gradient.piece();
+        let moments = first_here.chunks_mut(length).zip(second_here.chunks_mut(length));
+        pieces.extend(
+            weights.chunks_mut(length).zip(moments).enumerate().map(|(at, (weights, (first, second)))| Piece {
+                gradient,
+                from: at * length,
+                weights,
+                first,
+                second,
+            }),
+        );
+    }
+    pieces
+}
+
+/// The numbers of variables, each one's on their own.
+type Numbers<'a> = Vec<&'a mut [f32]>;
+
+/// What is done with the numbers of all variables.
+type Work<'a> = &'a mut dyn FnMut(Numbers<'_>);
+
+/// Lends the numbers of all variables at once, to be changed in place. candle lends one variable's at a time, so each is
+/// borrowed within the one before.
+fn with_numbers(variables: &[Var], numbers: Numbers<'_>, work: Work<'_>) -> Result<()> {
+    match variables.split_first() {
+        Some((variable, rest)) => variable.inplace_op1(&Lending { rest, lent: Cell::new(Some((numbers, work))) }),
+        None => {
+            work(numbers);
+            Ok(())
+        }
+    }
+}
+
+struct Lending<'a> {
+    /// The variables to come.
+    rest: &'a [Var],
+    /// The numbers lent so far, and what is to be done with all.
+    lent: Cell<Option<(Numbers<'a>, Work<'a>)>>,
+}
+
+impl InplaceOp1 for Lending<'_> {
+    fn name(&self) -> &'static str {
+        "optimizer-update"
+    }
+
+    fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> Result<()> {
+        let Some((mut numbers, work)) = self.lent.take() else { return Ok(()) };
+        numbers.push(floats_mut(storage, layout)?);
+        with_numbers(self.rest, numbers, work)
     }
 }
 
