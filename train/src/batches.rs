@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use crate::data::{Data, Split};
 use crate::rng::{Purpose, Stream};
-use crate::simd::multiversion;
+use crate::simd::{multiversion, prefetch};
 use crate::spec::FitSpec;
 
 /// Fewest samples that are worth a shard of their own.
@@ -62,21 +62,20 @@ pub(crate) fn shard_rows(batch: usize, shards: usize, index: usize) -> Range<usi
     batch * index / shards..batch * (index + 1) / shards
 }
 
-/// Pixels converted at a time, in the first-level cache.
-const PART: usize = 256;
+/// Images that are asked for before they are converted: they lie anywhere in the dataset, which no cache holds.
+const AHEAD: usize = 4;
 
 /// Images of `samples` as numbers from 0 to 1, one after the other.
 pub(crate) fn gather_images(split: &Split, pixels: usize, samples: &[u32]) -> Vec<f32> {
-    let mut images = Vec::with_capacity(samples.len() * pixels);
-    for &sample in samples {
-        let image = &split.images[sample as usize * pixels..][..pixels];
-        for part in image.chunks(PART) {
-            let mut shades = [0.0; PART];
-            shades_of(part, &mut shades[..part.len()]);
-            images.extend_from_slice(&shades[..part.len()]);
-        }
+    let image = |sample: u32| &split.images[sample as usize * pixels..][..pixels];
+    let mut shades = Vec::with_capacity(samples.len() * pixels);
+    for (at, sample) in samples.iter().enumerate() {
+        samples.get(at + AHEAD).into_iter().for_each(|later| prefetch(image(*later)));
+        let from = shades.len();
+        shades.resize(from + pixels, 0.0);
+        shades_of(image(*sample), &mut shades[from..]);
     }
-    images
+    shades
 }
 
 multiversion! {

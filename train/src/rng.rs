@@ -8,7 +8,7 @@ use crate::simd::multiversion;
 const MULTIPLIERS: [u32; 2] = [0xD251_1F53, 0xCD9E_8D57];
 const WEYL: [u32; 2] = [0x9E37_79B9, 0xBB67_AE85];
 const ROUNDS: usize = 10;
-/// Blocks computed side by side by [`Stream::keep_mask`].
+/// Blocks computed side by side.
 const LANES: usize = 16;
 
 /// What numbers are drawn for.
@@ -48,13 +48,6 @@ impl Stream {
         philox([[block], [row], [step], [self.tag]], self.key).map(|[word]| word)
     }
 
-    /// A uniform number below `bound`, from 64 bits: the bias is below `bound / 2^64`.
-    pub fn below(&self, step: u32, index: u32, bound: u64) -> u64 {
-        let [low, high, ..] = self.block(step, 0, index);
-        let word = u64::from(high) << 32 | u64::from(low);
-        ((u128::from(word) * u128::from(bound)) >> 64) as u64
-    }
-
     /// Two uniform numbers in (0, 1) of 32 bits each, and two more: the i-th four of a parameter.
     pub fn uniform4(&self, index: u32) -> [f64; 4] {
         self.block(0, 0, index).map(|word| (f64::from(word) + 0.5) / 4_294_967_296.0)
@@ -68,11 +61,15 @@ impl Stream {
     }
 
     /// A permutation of `0..n`, its own for every `step` (Fisher & Yates).
+    ///
+    /// The place that is exchanged with `last` comes from 64 bits of block `last`: its bias is below `n / 2^64`.
     pub fn permutation(&self, step: u32, n: u32) -> Vec<u32> {
+        let mut words = vec![0; n as usize];
+        first_words(self.key, [0, step, self.tag], &mut words);
         let mut order: Vec<u32> = (0..n).collect();
-        for last in (1..n).rev() {
-            let other = self.below(step, last, u64::from(last) + 1) as usize;
-            order.swap(last as usize, other);
+        for (last, word) in words.into_iter().enumerate().skip(1).rev() {
+            let other = (u128::from(word) * (last as u128 + 1)) >> 64;
+            order.swap(last, other as usize);
         }
         order
     }
@@ -110,6 +107,11 @@ fn philox<const L: usize>(counter: [[u32; L]; 4], key: [u32; 2]) -> [[u32; L]; 4
     [a, b, c, d]
 }
 
+#[inline(always)]
+fn philox_lanes(key: [u32; 2], blocks: [u32; LANES], [row, step, tag]: [u32; 3]) -> [[u32; LANES]; 4] {
+    philox([blocks, [row; LANES], [step; LANES], [tag; LANES]], key)
+}
+
 /// Philox 4x32-10 of one counter, for its known answers.
 #[cfg(test)]
 pub(crate) fn philox_of(counter: [u32; 4], key: [u32; 2]) -> [u32; 4] {
@@ -117,14 +119,24 @@ pub(crate) fn philox_of(counter: [u32; 4], key: [u32; 2]) -> [u32; 4] {
 }
 
 multiversion! {
-    fn keep_mask(key: [u32; 2], counter: [u32; 3], dropped: u32, kept_value: f32, mask: &mut [f32]) {
-        let mut first_block = 0_u32;
-        for group in mask.chunks_mut(8 * LANES) {
-            let mut blocks = [0; LANES];
-            for (lane, block) in blocks.iter_mut().enumerate() {
-                *block = first_block + lane as u32;
+    /// The first 64 bits of each block, from block 0 on.
+    fn first_words(key: [u32; 2], counter: [u32; 3], words: &mut [u64]) {
+        let mut blocks: [u32; LANES] = std::array::from_fn(|lane| lane as u32);
+        for group in words.chunks_mut(LANES) {
+            let [low, high, ..] = philox_lanes(key, blocks, counter);
+            for ((word, low), high) in group.iter_mut().zip(low).zip(high) {
+                *word = u64::from(high) << 32 | u64::from(low);
             }
-            let words = philox([blocks, [counter[0]; LANES], [counter[1]; LANES], [counter[2]; LANES]], key);
+            blocks = blocks.map(|block| block.wrapping_add(LANES as u32));
+        }
+    }
+}
+
+multiversion! {
+    fn keep_mask(key: [u32; 2], counter: [u32; 3], dropped: u32, kept_value: f32, mask: &mut [f32]) {
+        let mut blocks: [u32; LANES] = std::array::from_fn(|lane| lane as u32);
+        for group in mask.chunks_mut(8 * LANES) {
+            let words = philox_lanes(key, blocks, counter);
             let mut values = [0.0; 8 * LANES];
             for half in 0..8 {
                 for lane in 0..LANES {
@@ -133,7 +145,7 @@ multiversion! {
                 }
             }
             group.copy_from_slice(&values[..group.len()]);
-            first_block += LANES as u32;
+            blocks = blocks.map(|block| block.wrapping_add(LANES as u32));
         }
     }
 }

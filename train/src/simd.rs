@@ -40,6 +40,20 @@ macro_rules! multiversion {
 }
 pub(crate) use multiversion;
 
+/// Has the processor fetch into its caches what will be read soon.
+#[allow(unsafe_code, reason = "the instruction itself")]
+pub(crate) fn prefetch(bytes: &[u8]) {
+    const LINE: usize = 64;
+    #[cfg(target_arch = "x86_64")]
+    for line in bytes.chunks(LINE) {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: it reads nothing; every x86-64 processor has it.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (bytes, LINE);
+}
+
 /// The widest instruction set that loops are compiled for and this processor has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Level {

@@ -66,6 +66,18 @@ fn a_masks_units_are_the_words_of_their_blocks() {
     }
 }
 
+#[test]
+fn an_orders_exchanges_are_the_first_words_of_their_blocks() {
+    let stream = Stream::new(9, Purpose::Shuffle, 4);
+    let mut order: Vec<u32> = (0..100).collect();
+    for last in (1..100_usize).rev() {
+        let [low, high, ..] = stream.block(8, 0, last as u32);
+        let word = u128::from(high) << 32 | u128::from(low);
+        order.swap(last, ((word * (last as u128 + 1)) >> 64) as usize);
+    }
+    assert_eq!(stream.permutation(8, 100), order);
+}
+
 proptest! {
     #[test]
     fn an_order_is_a_permutation(seed: u64, epoch in 0..1_000u32, n in 0..500u32) {
