@@ -37,7 +37,8 @@ const ACTORS_MAY_DEPEND_ON: [&str; 15] = [
 ];
 
 /// `train/` is a library: no actors, no network, no clock, nothing asynchronous.
-const TRAIN_MAY_DEPEND_ON: [&str; 13] = [
+const TRAIN_MAY_DEPEND_ON: [&str; 14] = [
+    "bytes",
     "candle-core",
     "candle-nn",
     "criterion",

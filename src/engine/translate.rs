@@ -47,7 +47,7 @@ fn model(architecture: &Architecture) -> train::ModelSpec {
 }
 
 pub fn data(dataset: &Dataset) -> Result<train::Data, train::TrainError> {
-    let split = |raw: &RawSplit| train::Split { images: raw.images.to_vec(), labels: raw.labels.to_vec() };
+    let split = |raw: &RawSplit| train::Split { images: raw.images.clone(), labels: raw.labels.clone() };
     let manifest = &dataset.manifest;
     train::Data::new(train::DataParts {
         height: manifest.height as usize,

@@ -1,4 +1,4 @@
-//! Trains the reference models on real MNIST and prints speed, accuracy and the weights' hash.
+//! Trains the reference models on real MNIST and prints speed, accuracy, the weights' hash, and where a step's time goes.
 //!
 //! `mnist DIR [MODELS] [EPOCHS] [THREADS] [SEEDS]`: the folder with the four IDX files (.gz), then comma-separated lists.
 
@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use flate2::read::GzDecoder;
 use kubeml_train::{
-    Data, DataParts, EpochMetrics, FitSpec, ModelSpec, Observer, Outcome, Split, Threads, Trained, fit,
+    Data, DataParts, EpochMetrics, FitSpec, ModelSpec, Observer, Outcome, Phase, Split, Threads, Trained, fit,
 };
 
 type Failed = Box<dyn Error>;
@@ -41,9 +41,12 @@ fn train(data: &Data, model: &str, epochs: u32, threads: usize, seed: u64) -> Re
     };
     let label = format!("{} seed {seed} threads {threads}", model.kind());
     let spec = FitSpec { epochs, seed, ..FitSpec::new(model) };
-    let mut printer = Printer { label: label.clone(), start: Instant::now() };
+    let mut printer = Printer { label: label.clone(), start: Instant::now(), phases: Vec::new() };
     match fit(&spec, data, None, &Threads::new(threads), &mut printer)? {
-        Outcome::Finished(trained) => report(&label, &trained, printer.start.elapsed().as_secs_f64()),
+        Outcome::Finished(trained) => {
+            report(&label, &trained, printer.start.elapsed().as_secs_f64());
+            printer.report_phases();
+        }
         Outcome::Stopped(_) => return Err("nobody asked it to stop".into()),
     }
     Ok(())
@@ -64,9 +67,29 @@ fn report(label: &str, trained: &Trained, seconds: f64) {
 struct Printer {
     label: String,
     start: Instant,
+    /// As they began.
+    phases: Vec<(Phase, Instant)>,
+}
+
+impl Printer {
+    /// Medians over all steps, in microseconds.
+    fn report_phases(&self) {
+        let median = |wanted: Phase| {
+            let pairs = self.phases.windows(2).filter(|pair| pair[0].0 == wanted);
+            let mut times: Vec<_> = pairs.map(|pair| (pair[1].1 - pair[0].1).as_secs_f64() * 1e6).collect();
+            times.sort_by(f64::total_cmp);
+            times.get(times.len() / 2).copied().unwrap_or_default()
+        };
+        let [shards, update, between] = [Phase::Shards, Phase::Update, Phase::Between].map(median);
+        println!("{} step in us: shards {shards:.0} update {update:.0} between {between:.0}", self.label);
+    }
 }
 
 impl Observer for Printer {
+    fn phase(&mut self, phase: Phase) {
+        self.phases.push((phase, Instant::now()));
+    }
+
     fn epoch_finished(&mut self, metrics: &EpochMetrics) -> kubeml_train::Control {
         println!(
             "{} epoch {} {:>8.0} samples/s loss {:.4} accuracy {:.4} val_loss {:.4} val_accuracy {:.4}",
@@ -89,8 +112,8 @@ impl Observer for Printer {
 fn load(folder: &Path) -> Result<Data, Failed> {
     let split = |prefix: &str| -> Result<Split, Failed> {
         Ok(Split {
-            images: idx(&folder.join(format!("{prefix}-images-idx3-ubyte.gz")), 16)?,
-            labels: idx(&folder.join(format!("{prefix}-labels-idx1-ubyte.gz")), 8)?,
+            images: idx(&folder.join(format!("{prefix}-images-idx3-ubyte.gz")), 16)?.into(),
+            labels: idx(&folder.join(format!("{prefix}-labels-idx1-ubyte.gz")), 8)?.into(),
         })
     };
     let (train, test) = (split("train")?, split("t10k")?);

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use crate::error::TrainError;
 
 /// One-channel images of equal size with their labels, in a train and a test split. A clone shares the bytes.
@@ -22,11 +24,11 @@ pub struct DataParts {
     pub hash: String,
 }
 
-/// Images `[n, height, width]`, one byte a pixel, and labels `[n]`.
+/// Images `[n, height, width]`, one byte a pixel, and labels `[n]`; shared with whoever has them already.
 #[derive(Clone, Default)]
 pub struct Split {
-    pub images: Vec<u8>,
-    pub labels: Vec<u8>,
+    pub images: Bytes,
+    pub labels: Bytes,
 }
 
 impl Split {

@@ -40,7 +40,7 @@ pub use error::{TrainError, Verdict};
 pub use fit::{Outcome, StopReason, Threads, Trained, fit};
 pub use matmul::kernel_set;
 pub use metrics::{EpochMetrics, Evaluation};
-pub use observer::{Control, EvaluationProgress, Observer, Silent, Started, StepProgress};
+pub use observer::{Control, EvaluationProgress, Observer, Phase, Silent, Started, StepProgress};
 pub use spec::{FitSpec, ModelSpec, OptimizerKind, Schedule, SpecProblem};
 
 #[cfg(test)]

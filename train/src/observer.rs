@@ -42,6 +42,11 @@ pub trait Observer: Send {
         Control::Continue
     }
 
+    /// Three times a step, as each part of it begins: for those who measure where the time goes.
+    fn phase(&mut self, phase: Phase) {
+        let _ = phase;
+    }
+
     /// Seconds on any monotonic clock. The default stands still: `max_seconds` is never reached and
     /// `train_seconds` stays 0.
     fn now_seconds(&mut self) -> f64 {
@@ -58,6 +63,17 @@ impl Observer for Silent {}
 pub enum Control {
     Continue,
     Stop,
+}
+
+/// The parts of a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Images are gathered, and go forward and back through the network, shard by shard.
+    Shards,
+    /// Gradients are summed, parameters updated.
+    Update,
+    /// What is between: counting, telling, snapshots. Evaluation follows an epoch's last.
+    Between,
 }
 
 #[derive(Debug, Clone, PartialEq)]

@@ -14,7 +14,7 @@ use crate::error::TrainError;
 use crate::fit::{Outcome, StopReason};
 use crate::matmul::kernel_set;
 use crate::metrics::{EpochMetrics, Tally};
-use crate::observer::{Control, Observer, Started, StepProgress};
+use crate::observer::{Control, Observer, Phase, Started, StepProgress};
 use crate::optimizer::{Config, Optimizer};
 use crate::parameters::{ParameterShape, Parameters};
 use crate::pool::Pool;
@@ -164,7 +164,11 @@ impl<'a> Session<'a> {
             let samples = self.plan.batch(&order, self.steps_in_epoch());
             let Progress { step, epoch, .. } = self.progress;
             let place = StepPlace { step, epoch, steps_total: self.steps_total() };
-            let batch = train_step(&mut self.shards, &mut self.optimizer, self.spec, self.data, samples, &place)?;
+            observer.phase(Phase::Shards);
+            let batch = train_shards(&mut self.shards, self.data, samples, &place)?;
+            observer.phase(Phase::Update);
+            update(&self.shards, &mut self.optimizer, self.spec, samples, &place)?;
+            observer.phase(Phase::Between);
             self.progress.step += 1;
             self.progress.tally.add(&batch);
             let now = observer.now_seconds();
@@ -258,18 +262,10 @@ struct StepPlace {
     steps_total: u64,
 }
 
-/// One step: every shard forward and backward on its own, then one ordered reduction and update.
-fn train_step(
-    shards: &mut [Shard],
-    optimizer: &mut Optimizer,
-    spec: &FitSpec,
-    data: &Data,
-    samples: &[u32],
-    place: &StepPlace,
-) -> Result<Tally, TrainError> {
+/// Every shard forward and backward on its own.
+fn train_shards(shards: &mut [Shard], data: &Data, samples: &[u32], place: &StepPlace) -> Result<Tally, TrainError> {
     let count = shard_count(samples.len());
-    let shards = &mut shards[..count];
-    let tallies: Vec<_> = shards
+    let tallies: Vec<_> = shards[..count]
         .par_iter_mut()
         .with_max_len(1)
         .enumerate()
@@ -285,9 +281,19 @@ fn train_step(
     if !batch.loss_sum.is_finite() {
         return Err(TrainError::NotFinite { step: place.step + 1, epoch: place.epoch + 1, loss: batch.loss() });
     }
+    Ok(batch)
+}
+
+/// One ordered reduction of the shards' gradients, and the update.
+fn update(
+    shards: &[Shard],
+    optimizer: &mut Optimizer,
+    spec: &FitSpec,
+    samples: &[u32],
+    place: &StepPlace,
+) -> Result<(), TrainError> {
     let rate = spec.schedule.learning_rate(spec.learning_rate, place.step, place.epoch, place.steps_total);
     optimizer.set_learning_rate(rate);
-    let slots: Vec<_> = shards.iter().map(Shard::slots).collect();
-    gradients::update(optimizer, &slots)?;
-    Ok(batch)
+    let slots: Vec<_> = shards[..shard_count(samples.len())].iter().map(Shard::slots).collect();
+    Ok(gradients::update(optimizer, &slots)?)
 }

@@ -34,7 +34,7 @@ fn split(name: &str, samples: usize, height: usize, width: usize, classes: usize
         let lit = at % pixels * classes / pixels == class;
         (60.0 + 50.0 * noise[at] + if lit { 130.0 } else { 0.0 }) as u8
     };
-    Split { images: (0..samples * pixels).map(pixel).collect(), labels }
+    Split { images: (0..samples * pixels).map(pixel).collect(), labels: labels.into() }
 }
 
 fn data(train: usize, test: usize, height: usize, width: usize, classes: usize) -> Data {

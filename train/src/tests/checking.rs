@@ -107,7 +107,7 @@ fn other_sizes_and_many_classes_train() {
 
 #[test]
 fn a_thousand_classes_train() {
-    let train = Split { images: vec![7; 4 * 9], labels: vec![0, 255, 3, 4] };
+    let train = Split { images: vec![7; 4 * 9].into(), labels: vec![0, 255, 3, 4].into() };
     let parts = DataParts { height: 3, width: 3, classes: 1_000, test: train.clone(), train, hash: "k".to_string() };
     let spec = FitSpec { epochs: 1, ..FitSpec::new(ModelSpec::Mlp { hidden: vec![4] }) };
     assert_eq!(trained(&spec, &Data::new(parts).unwrap(), 1).test.confusion.len(), 1_000);
@@ -131,8 +131,8 @@ fn bad_data_is_refused_with_every_problem() {
         (parts(3, 1, good(), ""), 4),
         (parts(3, 2_000, good(), "two\nlines"), 2),
         (parts(4, 3, Split::default(), "h"), 2),
-        (parts(3, 3, Split { images: vec![0; 18], labels: vec![0, 3] }, "h"), 1),
-        (parts(3, 3, Split { images: vec![0; 17], labels: vec![0, 2] }, "h"), 1),
+        (parts(3, 3, Split { images: vec![0; 18].into(), labels: vec![0, 3].into() }, "h"), 1),
+        (parts(3, 3, Split { images: vec![0; 17].into(), labels: vec![0, 2].into() }, "h"), 1),
     ] {
         match Data::new(bad) {
             Err(TrainError::InvalidData { problems }) => assert_eq!(problems.len(), count, "{problems:?}"),

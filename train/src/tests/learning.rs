@@ -1,12 +1,25 @@
 //! The models learn: they overfit a few samples, tell new ones apart, and walk the losses they walked before.
 
 use super::{Scripted, data, finished, small_data, small_specs, trained};
-use crate::{FitSpec, ModelSpec, OptimizerKind, Threads, fit};
+use crate::{FitSpec, ModelSpec, Observer, OptimizerKind, Phase, Threads, fit};
 
 fn losses(spec: &FitSpec) -> Vec<f64> {
     let mut observer = Scripted::default();
     finished(fit(spec, &small_data(), None, &Threads::new(2), &mut observer).unwrap());
     observer.steps.iter().map(|step| step.batch_loss).collect()
+}
+
+#[test]
+fn every_step_tells_its_phases_in_order() {
+    struct Phases(Vec<Phase>);
+    impl Observer for Phases {
+        fn phase(&mut self, phase: Phase) {
+            self.0.push(phase);
+        }
+    }
+    let mut phases = Phases(Vec::new());
+    let steps = finished(fit(&small_specs()[0], &small_data(), None, &Threads::new(2), &mut phases).unwrap()).steps;
+    assert_eq!(phases.0, [Phase::Shards, Phase::Update, Phase::Between].repeat(steps as usize));
 }
 
 #[test]
