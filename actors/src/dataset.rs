@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -161,14 +161,16 @@ impl Manifest {
         (self.train.samples + self.test.samples) * (u64::from(self.height) * u64::from(self.width) + 1)
     }
 
-    /// Puts the chunks, given in the order of [`Manifest::chunks`], together again.
-    pub fn assemble(&self, chunks: Vec<Bytes>) -> Result<Dataset, DatasetError> {
-        self.check_chunks(&chunks)?;
-        let mut chunks = chunks.into_iter();
-        let mut split = |split: &SplitManifest| RawSplit {
-            images: join(chunks.by_ref().take(split.images.len())),
-            labels: join(chunks.by_ref().take(split.labels.len())),
+    /// Puts the chunks together again: in the order of [`Manifest::chunks`], each with the hash that its bytes have, of
+    /// which whoever read it has made sure.
+    pub fn assemble(&self, chunks: &[(ChunkHash, Bytes)]) -> Result<Dataset, DatasetError> {
+        self.check_chunks(chunks)?;
+        let mut rest = chunks.iter().map(|(_, bytes)| bytes.as_ref());
+        let mut join = |hashes: &[ChunkHash]| {
+            let these: Vec<&[u8]> = rest.by_ref().take(hashes.len()).collect();
+            Bytes::from(these.concat())
         };
+        let mut split = |split: &SplitManifest| RawSplit { images: join(&split.images), labels: join(&split.labels) };
         let (train, test) = (split(&self.train), split(&self.test));
         let raw = RawDataset {
             name: self.name.clone(),
@@ -182,12 +184,9 @@ impl Manifest {
         Ok(Dataset { manifest: self.clone(), train: raw.train, test: raw.test })
     }
 
-    fn check_chunks(&self, chunks: &[Bytes]) -> Result<(), DatasetError> {
+    fn check_chunks(&self, chunks: &[(ChunkHash, Bytes)]) -> Result<(), DatasetError> {
         let expected: Vec<ChunkHash> = self.chunks().collect();
-        let fits = |index: &usize| match (expected.get(*index), chunks.get(*index)) {
-            (Some(hash), Some(chunk)) => ChunkHash::of(chunk) == *hash,
-            _ => false,
-        };
+        let fits = |index: &usize| expected.get(*index) == chunks.get(*index).map(|(hash, _)| hash);
         match (0..expected.len().max(chunks.len())).find(|index| !fits(index)) {
             None => Ok(()),
             Some(index) => Err(DatasetError::Chunk { name: self.name.clone(), index, expected: expected.len() }),
@@ -205,12 +204,6 @@ fn cut_into(bytes: &Bytes, chunks: &mut Vec<(ChunkHash, Bytes)>) -> Vec<ChunkHas
             hash
         })
         .collect()
-}
-
-fn join(chunks: impl Iterator<Item = Bytes>) -> Bytes {
-    let mut joined = BytesMut::new();
-    chunks.for_each(|chunk| joined.extend_from_slice(&chunk));
-    joined.freeze()
 }
 
 pub(crate) fn hex(bytes: &[u8]) -> String {

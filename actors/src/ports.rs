@@ -179,7 +179,8 @@ pub trait TaskBus: Send + Sync {
 #[async_trait]
 pub trait DatasetStore: Send + Sync {
     async fn put_chunks(&self, chunks: &[(ChunkHash, Bytes)]) -> Result<(), PortError>;
-    /// The bytes are verified against the hash: [`PortError::Corrupt`] when they differ.
+    /// The bytes are verified against the hash: [`PortError::Corrupt`] when they differ. They are no part of a larger
+    /// buffer: whoever keeps them keeps nothing else.
     async fn get_chunk(&self, hash: ChunkHash) -> Result<Bytes, PortError>;
     /// [`PortError::Rejected`] when one of its chunks is not stored.
     async fn put_manifest(&self, manifest: &Manifest) -> Result<(), PortError>;

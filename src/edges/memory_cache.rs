@@ -44,8 +44,7 @@ impl ChunkCache for MokaChunkCache {
     }
 
     async fn put(&self, hash: ChunkHash, bytes: Bytes) -> Result<(), PortError> {
-        // A copy: a slice would keep the whole buffer that it was cut from.
-        self.chunks.insert(hash, Bytes::copy_from_slice(&bytes)).await;
+        self.chunks.insert(hash, bytes).await;
         Ok(())
     }
 

@@ -25,7 +25,7 @@ fn dataset() -> Arc<Dataset> {
     let raw =
         RawDataset { name: "stripes".to_owned(), classes: 2, height: 8, width: 8, train: split(256), test: split(32) };
     let (manifest, chunks) = raw.cut();
-    Arc::new(manifest.assemble(chunks.into_iter().map(|(_, bytes)| bytes).collect()).unwrap())
+    Arc::new(manifest.assemble(&chunks).unwrap())
 }
 
 fn work(epochs: u32, checkpoint: Option<Bytes>) -> (Work, mpsc::Receiver<Report>) {

@@ -18,12 +18,7 @@ fn raw(height: u32, width: u32, train: usize, test: usize) -> RawDataset {
     RawDataset { name: "digits".to_owned(), classes: 10, height, width, train: split(train, 0), test: split(test, 7) }
 }
 
-fn cut(raw: &RawDataset) -> (Manifest, Vec<Bytes>) {
-    let (manifest, chunks) = raw.cut();
-    (manifest, chunks.into_iter().map(|(_, bytes)| bytes).collect())
-}
-
-fn refused_chunk(manifest: &Manifest, chunks: Vec<Bytes>) -> usize {
+fn refused_chunk(manifest: &Manifest, chunks: &[(ChunkHash, Bytes)]) -> usize {
     match manifest.assemble(chunks) {
         Err(DatasetError::Chunk { index, .. }) => index,
         other => panic!("expected a refused chunk, found {other:?}"),
@@ -31,8 +26,8 @@ fn refused_chunk(manifest: &Manifest, chunks: Vec<Bytes>) -> usize {
 }
 
 /// Two chunks of images and one of labels in the training split, one of each in the test split.
-fn five_chunks() -> (Manifest, Vec<Bytes>) {
-    let (manifest, chunks) = cut(&raw(1, 2, CHUNK_BYTES / 2 + 1, 1));
+fn five_chunks() -> (Manifest, Vec<(ChunkHash, Bytes)>) {
+    let (manifest, chunks) = raw(1, 2, CHUNK_BYTES / 2 + 1, 1).cut();
     assert_eq!(chunks.len(), 5);
     (manifest, chunks)
 }
@@ -43,7 +38,7 @@ fn assert_round_trip(raw: &RawDataset) {
     assert!(manifest.chunks().eq(chunks.iter().map(|(hash, _)| *hash)));
     assert!(chunks.iter().all(|(hash, bytes)| !bytes.is_empty() && *hash == ChunkHash::of(bytes)));
     assert_eq!(manifest.bytes(), chunks.iter().map(|(_, bytes)| bytes.len() as u64).sum::<u64>());
-    let dataset = manifest.assemble(chunks.into_iter().map(|(_, bytes)| bytes).collect()).expect("nothing is missing");
+    let dataset = manifest.assemble(&chunks).expect("nothing is missing");
     assert!(dataset.train == raw.train && dataset.test == raw.test);
 }
 
@@ -57,8 +52,8 @@ fn what_is_cut_is_put_together_unchanged_at_every_edge_of_a_chunk() {
 
 #[test]
 fn only_a_splits_last_chunk_is_smaller() {
-    let (manifest, chunks) = cut(&raw(1, 1, 2 * CHUNK_BYTES + 3, CHUNK_BYTES));
-    let sizes: Vec<usize> = chunks.iter().map(Bytes::len).collect();
+    let (manifest, chunks) = raw(1, 1, 2 * CHUNK_BYTES + 3, CHUNK_BYTES).cut();
+    let sizes: Vec<usize> = chunks.iter().map(|(_, bytes)| bytes.len()).collect();
     assert_eq!(sizes, [CHUNK_BYTES, CHUNK_BYTES, 3, CHUNK_BYTES, CHUNK_BYTES, 3, CHUNK_BYTES, CHUNK_BYTES]);
     let counts = [&manifest.train, &manifest.test].map(|split| (split.images.len(), split.labels.len()));
     assert_eq!(counts, [(3, 3), (1, 1)]);
@@ -80,12 +75,12 @@ proptest! {
 
     #[test]
     fn one_flipped_bit_anywhere_is_refused(chunk in 0_usize..4, at in any::<usize>(), bit in 0_u8..8) {
-        let (manifest, mut chunks) = cut(&raw(3, 3, 20, 10));
-        let mut bytes = chunks[chunk].to_vec();
+        let (manifest, mut chunks) = raw(3, 3, 20, 10).cut();
+        let mut bytes = chunks[chunk].1.to_vec();
         let at = at % bytes.len();
         bytes[at] ^= 1 << bit;
-        chunks[chunk] = bytes.into();
-        prop_assert_eq!(refused_chunk(&manifest, chunks), chunk);
+        chunks[chunk] = (ChunkHash::of(&bytes), bytes.into());
+        prop_assert_eq!(refused_chunk(&manifest, &chunks), chunk);
     }
 }
 
@@ -94,10 +89,10 @@ fn a_missing_chunk_is_refused_and_named() {
     for missing in 0..5 {
         let (manifest, mut chunks) = five_chunks();
         chunks.remove(missing);
-        assert_eq!(refused_chunk(&manifest, chunks), missing);
+        assert_eq!(refused_chunk(&manifest, &chunks), missing);
     }
     let (manifest, chunks) = five_chunks();
-    let error = manifest.assemble(chunks[..4].to_vec()).expect_err("the last one is missing");
+    let error = manifest.assemble(&chunks[..4]).expect_err("the last one is missing");
     assert_eq!(error.to_string(), "dataset digits: chunk 4 of 5 is missing, out of place or not one of the manifest's");
 }
 
@@ -106,20 +101,20 @@ fn chunks_in_another_order_are_refused() {
     for first in 0..4 {
         let (manifest, mut chunks) = five_chunks();
         chunks.swap(first, first + 1);
-        assert_eq!(refused_chunk(&manifest, chunks), first);
+        assert_eq!(refused_chunk(&manifest, &chunks), first);
     }
 }
 
 #[test]
 fn a_chunk_too_many_is_refused() {
     let (manifest, mut chunks) = five_chunks();
-    chunks.push(Bytes::from_static(b"more"));
-    assert_eq!(refused_chunk(&manifest, chunks), 5);
+    chunks.push((ChunkHash::of(b"more"), Bytes::from_static(b"more")));
+    assert_eq!(refused_chunk(&manifest, &chunks), 5);
 }
 
 #[test]
 fn a_dataset_is_known_by_its_content() {
-    let (manifest, _) = cut(&raw(2, 3, 4, 2));
+    let (manifest, _) = raw(2, 3, 4, 2).cut();
     assert_eq!(manifest.sha256, "ad97cd3a9142e0d578e9b2cdf725c72a42f2d97297dc8cfd39b24632abd4cf99");
     assert_eq!(manifest.version, manifest.sha256[..12]);
     assert_eq!(

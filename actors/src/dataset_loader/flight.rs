@@ -4,7 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{StreamExt, TryFutureExt, TryStreamExt, stream};
 use tokio::{
     sync::watch,
     task::spawn_blocking,
@@ -22,6 +22,8 @@ use crate::{
 
 /// Chunks written to the store at a time.
 const PUT_BATCH: usize = 8;
+/// Batches on their way to the store: while one is being written, the next is packed.
+const PUTS_AT_ONCE: usize = 2;
 /// Chunks read at a time: while one is waited for, another is unpacked and checked.
 const CHUNKS_AT_ONCE: usize = 4;
 /// How often an import says in the log how far it is.
@@ -70,7 +72,10 @@ impl From<AskError> for LoadError {
 pub async fn fly(context: &Context, name: &str) -> Result<Arc<Dataset>, LoadError> {
     let manifest = match context.ports.datasets.manifest(name).await? {
         Some(manifest) => manifest,
-        None => import(context, name).await?,
+        None => match import(context, name).await? {
+            Imported::Here(dataset) => return Ok(dataset.into()),
+            Imported::Elsewhere(manifest) => manifest,
+        },
     };
     Ok(read(context, manifest).await?.into())
 }
@@ -92,41 +97,51 @@ async fn fill_chunk(context: &Context, hash: ChunkHash) -> Result<bool, PortErro
     Ok(false)
 }
 
+enum Imported {
+    /// By this node, which has it in memory.
+    Here(Dataset),
+    Elsewhere(Manifest),
+}
+
 /// One node imports, the others wait for what it brings.
-async fn import(context: &Context, name: &str) -> Result<Manifest, PortError> {
+async fn import(context: &Context, name: &str) -> Result<Imported, PortError> {
     let datasets = &context.ports.datasets;
     while !datasets.begin_import(name).await? {
         sleep(PROGRESS_INTERVAL).await;
         if let Some(manifest) = datasets.manifest(name).await? {
-            return Ok(manifest);
+            return Ok(Imported::Elsewhere(manifest));
         }
     }
     let imported = import_alone(context, name).await;
     if let Err(error) = datasets.end_import(name).await {
         tracing::debug!(name, %error, "others may import it a little later only");
     }
-    imported
+    imported.map(Imported::Here)
 }
 
-async fn import_alone(context: &Context, name: &str) -> Result<Manifest, PortError> {
+async fn import_alone(context: &Context, name: &str) -> Result<Dataset, PortError> {
     let _timer = context.metrics.dataset_import_seconds.start_timer();
     say(context, format!("loading {name}")).await;
     let raw = fetch(context, name).await?;
     raw.check().map_err(|error| PortError::Rejected(error.to_string()))?;
-    let (manifest, chunks) = cut(raw).await?;
+    let (dataset, chunks) = cut(raw).await?;
+    let manifest = &dataset.manifest;
     let bytes = chunks.iter().map(|(_, chunk)| chunk.len() as u64).sum();
     let news = |completed| DatasetNews { dataset: name.to_owned(), completed, chunks: chunks.len(), bytes };
     context.ports.bus.note_dataset(news(false));
-    for (index, batch) in chunks.chunks(PUT_BATCH).enumerate() {
-        context.ports.datasets.put_chunks(batch).await?;
-        let stored = (index * PUT_BATCH + batch.len()) * 100 / chunks.len();
-        tracing::debug!(dataset = name, stored, "storing chunks");
+    let put = |batch| context.ports.datasets.put_chunks(batch).map_ok(|()| batch.len());
+    let puts: Vec<_> = chunks.chunks(PUT_BATCH).map(put).collect();
+    let mut puts = stream::iter(puts).buffer_unordered(PUTS_AT_ONCE);
+    let mut stored = 0;
+    while let Some(count) = puts.try_next().await? {
+        stored += count;
+        tracing::debug!(dataset = name, stored, of = chunks.len(), "storing chunks");
     }
-    context.ports.datasets.put_manifest(&manifest).await?;
+    context.ports.datasets.put_manifest(manifest).await?;
     context.ports.bus.note_dataset(news(true));
     let (train, test) = (manifest.train.samples, manifest.test.samples);
     say(context, format!("loaded {name}: {train} training and {test} test samples in {} chunks", chunks.len())).await;
-    Ok(manifest)
+    Ok(dataset)
 }
 
 /// Fetches from the source, and says in the log how far it is.
@@ -160,15 +175,19 @@ fn describe(name: &str, Fetching { item, bytes_done, bytes_total }: &Fetching) -
 }
 
 /// Hashing takes a fraction of a second for MNIST: too long for an async thread.
-async fn cut(raw: RawDataset) -> Result<(Manifest, Vec<(ChunkHash, Bytes)>), PortError> {
-    let cutting = spawn_blocking(move || raw.cut());
+async fn cut(raw: RawDataset) -> Result<(Dataset, Vec<(ChunkHash, Bytes)>), PortError> {
+    let cutting = spawn_blocking(move || {
+        let (manifest, chunks) = raw.cut();
+        (Dataset { manifest, train: raw.train, test: raw.test }, chunks)
+    });
     cutting.await.map_err(|error| PortError::Unavailable(format!("cutting the dataset into chunks failed: {error}")))
 }
 
 async fn read(context: &Context, manifest: Manifest) -> Result<Dataset, PortError> {
-    let reading: Vec<_> = manifest.chunks().map(|hash| chunk(context, hash)).collect();
-    let chunks = stream::iter(reading).buffered(CHUNKS_AT_ONCE).try_collect().await?;
-    let assembling = spawn_blocking(move || manifest.assemble(chunks));
+    let reading: Vec<_> =
+        manifest.chunks().map(|hash| chunk(context, hash).map_ok(move |bytes| (hash, bytes))).collect();
+    let chunks: Vec<_> = stream::iter(reading).buffered(CHUNKS_AT_ONCE).try_collect().await?;
+    let assembling = spawn_blocking(move || manifest.assemble(&chunks));
     assembling
         .await
         .map_err(|error| PortError::Unavailable(format!("assembling the dataset failed: {error}")))?

@@ -120,13 +120,11 @@ fn put_chunks(file: &StoreFile, chunks: &[(ChunkHash, Bytes)]) -> Result<(), Por
 }
 
 fn get_chunk(file: &StoreFile, hash: ChunkHash) -> Result<Bytes, PortError> {
-    let packed = file.read(|transaction| {
-        let stored = transaction.open_table(CHUNKS)?.get(hash.0)?;
-        Ok(stored.map(|bytes| bytes.value().to_vec()))
-    })?;
     let place = chunk_place(file, hash);
-    let packed = packed.ok_or_else(|| PortError::NotFound(format!("{place} is not stored")))?;
-    let bytes = codec::unpack(&packed, CHUNK_BYTES).map_err(|error| error.at(&place))?;
+    let bytes = file.read(|transaction| match transaction.open_table(CHUNKS)?.get(hash.0)? {
+        Some(packed) => Ok(codec::unpack(packed.value(), CHUNK_BYTES).map_err(|error| error.at(&place))?),
+        None => Err(PortError::NotFound(format!("{place} is not stored")).into()),
+    })?;
     if ChunkHash::of(&bytes) != hash {
         return Err(PortError::Corrupt(format!("{place} has the bytes of another; import the dataset again")));
     }

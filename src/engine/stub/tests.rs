@@ -18,7 +18,7 @@ fn dataset() -> Arc<Dataset> {
     let (train, test) = (split(), split());
     let raw = RawDataset { name: "dots".to_owned(), classes: 2, height: 2, width: 2, train, test };
     let (manifest, chunks) = raw.cut();
-    Arc::new(manifest.assemble(chunks.into_iter().map(|(_, bytes)| bytes).collect()).unwrap())
+    Arc::new(manifest.assemble(&chunks).unwrap())
 }
 
 fn work(checkpoint: Option<Bytes>) -> (Work, mpsc::Receiver<Report>) {

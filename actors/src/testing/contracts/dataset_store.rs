@@ -141,9 +141,9 @@ pub async fn a_whole_dataset_comes_back<S: DatasetStore + 'static>(open: impl As
     let stored = store.manifest("digits").await?.expect("it is visible");
     let mut read = Vec::new();
     for hash in stored.chunks() {
-        read.push(store.get_chunk(hash).await?);
+        read.push((hash, store.get_chunk(hash).await?));
     }
-    let assembled = stored.assemble(read).expect("its chunks are its own");
+    let assembled = stored.assemble(&read).expect("its chunks are its own");
     assert!(assembled.train == raw.train && assembled.test == raw.test);
     Ok(())
 }
