@@ -26,6 +26,9 @@ const READY_GOAL: Duration = Duration::from_millis(50);
 const LIMIT: Duration = Duration::from_secs(120);
 const IMPORTS: usize = 3;
 const LOADS: usize = 5;
+const DEATHS: usize = 5;
+/// How long a task has trained when its node dies, so that there is something to go on from.
+const TRAINED: Duration = Duration::from_secs(2);
 const READINESS_QUESTIONS: usize = 1_000;
 const READINESS_PAUSE: Duration = Duration::from_millis(10);
 /// As small a task on all of MNIST as there is.
@@ -47,6 +50,7 @@ pub fn run(args: &Args, root: &Path) -> anyhow::Result<ExitCode> {
     fresh(&node)?;
     submit::measure(&node, SUBMIT_GOAL, &mut table)?;
     import_and_load(&node, &mnist, &mut table)?;
+    resume(&node, &mut table)?;
     readiness(&node, &mut table)?;
     print!("\n{}\n{}", conditions.text(), table.text());
     document::write(root, "embedded", &conditions, &table)?;
@@ -91,6 +95,35 @@ fn import_and_load(node: &Cluster<'_>, mnist: &Path, table: &mut Table) -> anyho
     table.add(row("MNIST from its files to the store", &imports).goal("< 0.5 s", imports.median() < IMPORT_GOAL));
     let loading = row("submit to first step heard, MNIST in the store only", &loads);
     table.add(loading.goal("< 0.2 s", loads.median() < LOAD_GOAL).note("reading, checking, and a first step of 4,096"));
+    Ok(())
+}
+
+/// A node dies while it trains, and is started again at once.
+fn resume(node: &Cluster<'_>, table: &mut Table) -> anyhow::Result<()> {
+    fresh(node)?;
+    let (mut ready, mut steps) = (Samples::default(), Samples::default());
+    with_nodes(node, Vec::new(), 0, |site| {
+        for _ in 0..DEATHS {
+            let facts = site.listen()?;
+            let task = site.submit(LONG)?.id;
+            facts.wait(LIMIT, |heard| heard.is(&task, "progress"))?;
+            sleep(TRAINED);
+            let died = Instant::now();
+            site.kill(0)?;
+            site.revive(0)?;
+            ready.add(died.elapsed());
+            let facts = site.listen_to(&task)?;
+            let step = facts.wait(LIMIT, |heard| heard.event.attempt > 1 && heard.is(&task, "progress"))?;
+            // It may have been told before anybody could listen.
+            steps.add(step.at.saturating_duration_since(died).saturating_sub(step.age()?));
+            site.cancel(&facts, &task)?;
+        }
+        Ok(())
+    })?;
+    let note = |samples: &Samples| format!("median of {}; longest {}", samples.count(), Shown(samples.max()));
+    let row = |what: &str, samples: &Samples| Row::new(what, &Shown(samples.median()).to_string()).note(&note(samples));
+    table.add(row("kill -9, started again: its task's next step", &steps).note("cnn on mnist-10k"));
+    table.add(row("of it: until the node answers again", &ready));
     Ok(())
 }
 

@@ -81,19 +81,19 @@ impl Heard {
     }
 }
 
-/// Hears all facts from now on.
+/// Hears a stream of facts.
 pub struct Listener {
     stream: TcpStream,
     heard: Receiver<Heard>,
 }
 
 impl Listener {
-    pub fn open(address: SocketAddrV4) -> anyhow::Result<Self> {
-        let stream = send(address, "GET", "/api/v1/events", "")?;
+    pub fn open(address: SocketAddrV4, path: &str) -> anyhow::Result<Self> {
+        let stream = send(address, "GET", path, "")?;
         let mut lines = BufReader::new(stream.try_clone()?);
         let mut line = String::new();
         lines.read_line(&mut line)?;
-        ensure!(line.contains(" 200 "), "GET http://{address}/api/v1/events: {line}");
+        ensure!(line.contains(" 200 "), "GET http://{address}{path}: {line}");
         let (sender, heard) = channel();
         thread::spawn(move || listen(lines, &sender));
         Ok(Self { stream, heard })

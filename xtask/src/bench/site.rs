@@ -109,8 +109,14 @@ impl Site<'_> {
         if self.cluster.services.is_none() { &self.nodes } else { &self.nodes[1..] }
     }
 
+    /// To all facts from now on.
     pub fn listen(&self) -> anyhow::Result<Listener> {
-        Listener::open(self.api())
+        Listener::open(self.api(), "/api/v1/events")
+    }
+
+    /// To all facts of one task, from its first.
+    pub fn listen_to(&self, task: &str) -> anyhow::Result<Listener> {
+        Listener::open(self.api(), &format!("/api/v1/tasks/{task}/events"))
     }
 
     pub fn ask(&self, method: &str, path: &str, limit: Duration) -> anyhow::Result<String> {
@@ -180,12 +186,15 @@ impl Site<'_> {
     pub fn kill_worker(&mut self, slot: &str) -> anyhow::Result<usize> {
         let name = slot.split('/').next().unwrap_or_default();
         let number = self.nodes.iter().position(|node| node.name == name).with_context(|| format!("no node {name}"))?;
-        ensure!(number > 0, "{name} is no worker");
-        self.nodes[number].kill()?;
+        self.kill(number)?;
         Ok(number)
     }
 
-    /// Starts a worker that was killed again.
+    pub fn kill(&mut self, number: usize) -> anyhow::Result<()> {
+        self.nodes[number].kill()
+    }
+
+    /// Starts a node that was killed again.
     pub fn revive(&mut self, number: usize) -> anyhow::Result<()> {
         self.nodes[number] = self.start(number, self.nodes[number].address)?;
         self.nodes[number].wait_until_ready()

@@ -23,6 +23,7 @@ use super::{
 use crate::{chores::services::progress, runner};
 
 mod contender;
+mod costs;
 mod epochs;
 mod peers;
 
@@ -83,12 +84,14 @@ pub fn run(args: &Args, root: &Path) -> anyhow::Result<ExitCode> {
     let conditions = conditions.and("peers", &peers.versions()?);
     let course = Course { binary: &binary, peers: &peers, mnist: &mnist, epochs: args.epochs };
     let mut table = Table::default();
-    for model in Model::value_variants().iter().filter(|model| args.only.is_empty() || args.only.contains(model)) {
+    let models = if args.only.is_empty() { Model::value_variants() } else { &args.only };
+    for model in models {
         compare(*model, args, &course, &mut table)?;
     }
-    if args.only.is_empty() || args.only.contains(&Model::Cnn) {
+    if models.contains(&Model::Cnn) {
         table.add(to_target(&course)?);
     }
+    costs::measure(models, root, &mnist, &mut table)?;
     print!("\n{}\n{}", conditions.text(), table.text());
     if args.only.is_empty() && args.without.is_empty() {
         document::write(root, "train", &conditions, &table)?;

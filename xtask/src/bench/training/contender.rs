@@ -70,7 +70,7 @@ impl Course<'_> {
 }
 
 /// What a program prints, which must succeed.
-fn said(command: &mut Command) -> anyhow::Result<String> {
+pub fn said(command: &mut Command) -> anyhow::Result<String> {
     let what = command.get_program().to_string_lossy().into_owned();
     let output = command.stdin(Stdio::null()).output().with_context(|| format!("cannot run {what}"))?;
     let error = String::from_utf8_lossy(&output.stderr);
