@@ -91,7 +91,8 @@ pub fn run(args: &Args, root: &Path) -> anyhow::Result<ExitCode> {
 /// The program that cargo makes beside ours.
 pub fn build(root: &Path, release: bool) -> anyhow::Result<PathBuf> {
     let (profile, directory) = if release { ("release", "release") } else { ("dev", "debug") };
-    let args = ["build", "--package", "kubeml", "--bin", "kubeml", "--profile", profile];
+    // Of the whole workspace, as the tests have it: dependencies with other features would be built anew.
+    let args = ["build", "--workspace", "--bin", "kubeml", "--profile", profile];
     Runner::new(root, BUILD_LIMIT).cargo(&args)?;
     let ours = env::current_exe()?;
     let target = ours.ancestors().nth(2).context("xtask does not lie in a target directory")?;
