@@ -47,8 +47,7 @@ pub fn measure(models: &[Model], root: &Path, mnist: &Path, table: &mut Table) -
 }
 
 fn build(root: &Path) -> anyhow::Result<PathBuf> {
-    // Of the whole workspace, or the dependencies are built anew with other features.
-    Runner::new(root, BUILD_LIMIT).cargo(&["build", "--release", "--workspace", "--example", "mnist"])?;
+    Runner::new(root, BUILD_LIMIT).cargo(&["build", "--release", "--package", "kubeml-train", "--example", "mnist"])?;
     let ours = env::current_exe()?;
     let target = ours.ancestors().nth(2).context("xtask does not lie in a target directory")?;
     Ok(target.join("release/examples/mnist"))
