@@ -30,6 +30,9 @@ mod peers;
 /// From a cold process to this accuracy on the test images.
 const TARGET_ACCURACY: &str = "0.99";
 const TARGET_LIMIT: Duration = Duration::from_secs(31);
+/// What gets there soon: the reference settings are made for more epochs.
+const TARGET_EPOCHS: u32 = 3;
+const TARGET_SETTINGS: [&str; 6] = ["--dropout", "0.25", "--learning-rate", "0.002", "--schedule", "cosine"];
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -142,15 +145,17 @@ fn ratio(model: Model, field: &[(Contender, Vec<Epochs>)]) -> Option<Row> {
 fn to_target(course: &Course<'_>) -> anyhow::Result<Row> {
     progress(&format!("cnn until {TARGET_ACCURACY}"));
     let start = Instant::now();
-    let epochs = Course { epochs: 30, ..*course }.ours(Model::Cnn, &["--target-accuracy", TARGET_ACCURACY])?;
+    let arguments = [["--target-accuracy", TARGET_ACCURACY].as_slice(), &TARGET_SETTINGS].concat();
+    let epochs = Course { epochs: TARGET_EPOCHS, ..*course }.ours(Model::Cnn, &arguments)?;
     let took = start.elapsed();
     let accuracy = epochs.accuracy().context("no epoch was trained")?;
     let row = Row::new("cnn: from a cold process to 99 %", &Shown(took).to_string());
     let is_met = took < TARGET_LIMIT && accuracy >= 0.99;
     let note = format!(
-        "{:.2} % of the test images after {} epochs, import and evaluation included",
+        "{:.2} % of the test images after {} epochs with {}; import and evaluation included",
         accuracy * 100.0,
-        epochs.count()
+        epochs.count(),
+        TARGET_SETTINGS.join(" ")
     );
     Ok(row.goal("< 31 s", is_met).note(&note))
 }
