@@ -42,7 +42,7 @@ impl DatasetStore for InMemoryDatasetStore {
     }
 
     async fn get_chunk(&self, hash: ChunkHash) -> Result<Bytes, PortError> {
-        let found = lock(&self.inner).chunks.get(&hash).cloned();
+        let found = lock(&self.inner).chunks.get(&hash).map(|chunk| Bytes::copy_from_slice(chunk));
         found.ok_or_else(|| PortError::NotFound(format!("chunk {hash} is not stored")))
     }
 

@@ -30,6 +30,7 @@ macro_rules! dataset_store_contract {
                 a_newer_version_takes_the_place_of_the_older,
                 manifests_come_by_name,
                 a_whole_dataset_comes_back,
+                a_chunk_is_no_part_of_a_larger_buffer,
                 datasets_outlive_their_process,
             ]
         );
@@ -48,6 +49,17 @@ pub async fn chunks_of_all_sizes_read_back<S: DatasetStore + 'static>(open: impl
     for (hash, chunk) in hashed {
         assert!(store.get_chunk(hash).await? == chunk, "a chunk of {} bytes", chunk.len());
     }
+    Ok(())
+}
+
+/// What a cache keeps is as large as it says.
+pub async fn a_chunk_is_no_part_of_a_larger_buffer<S: DatasetStore + 'static>(open: impl AsyncFn() -> Arc<S>) -> Kept {
+    let store = open().await;
+    let chunk = noise(10_000, 1).slice(..1_000);
+    let hash = ChunkHash::of(&chunk);
+    store.put_chunks(&[(hash, chunk)]).await?;
+    let alone = store.get_chunk(hash).await?.try_into_mut().expect("nobody else holds the bytes");
+    assert!(alone.capacity() <= 2 * alone.len(), "{} bytes hold {}", alone.len(), alone.capacity());
     Ok(())
 }
 
