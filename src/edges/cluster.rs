@@ -13,7 +13,7 @@ use tokio::sync::watch;
 
 use super::{
     cassandra::{Appended, CassandraEvents, CassandraTasks, RowFacts},
-    kafka::{KafkaFacts, ReadFacts},
+    kafka::{FactStore, KafkaFacts},
 };
 
 pub struct ClusterState {
@@ -26,9 +26,13 @@ pub struct ClusterState {
 pub struct StoredFacts(pub Arc<CassandraEvents>);
 
 #[async_trait]
-impl ReadFacts for StoredFacts {
+impl FactStore for StoredFacts {
     async fn read_task(&self, task: TaskId, after: Option<Seq>, limit: usize) -> Result<Vec<TaskEvent>, PortError> {
         self.0.read_task(task, after, limit).await
+    }
+
+    async fn close(&self, task: TaskId, after: Seq, end: Seq) -> Result<(), PortError> {
+        self.0.close(task, after, end).await
     }
 }
 

@@ -30,7 +30,7 @@ use std::{
 pub use bridge::{Bridge, NotSubmitted, Submit};
 pub use bus::KafkaBus;
 pub use config::KafkaConfig;
-pub use facts::{KafkaFacts, ReadFacts};
+pub use facts::{FactStore, KafkaFacts};
 use kubeml_actors::ports::PortError;
 pub use metrics::KafkaMetrics;
 use rdkafka::{

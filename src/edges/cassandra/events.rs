@@ -104,6 +104,11 @@ impl CassandraEvents {
         self.facts.read(task, after, limit).await
     }
 
+    /// Nothing between `after` and `end`, the end of its attempt, is ever read.
+    pub async fn close(&self, task: TaskId, after: Seq, end: Seq) -> Result<(), PortError> {
+        self.facts.close(task, after, end).await
+    }
+
     /// Sees to it that the facts of the task's newest transition can be read, whoever has died since.
     pub async fn settle(&self, task: TaskId) -> Result<(), PortError> {
         match self.records.settle(task, &self.facts).await {

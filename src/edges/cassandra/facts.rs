@@ -29,6 +29,10 @@ const NEWEST_FACT: Query =
     Query::read("SELECT seq FROM $.event WHERE task_id = ? AND bucket = ? ORDER BY seq DESC LIMIT 1");
 const FACTS_AFTER: Query =
     Query::read("SELECT seq, payload FROM $.event WHERE task_id = ? AND bucket = ? AND seq > ? LIMIT ?");
+const WRITTEN_AT: Query =
+    Query::read("SELECT WRITETIME(payload) FROM $.event WHERE task_id = ? AND bucket = ? AND seq = ?");
+const CLOSE: Query =
+    Query::write("DELETE FROM $.event USING TIMESTAMP ? WHERE task_id = ? AND bucket = ? AND seq > ? AND seq < ?");
 const REMOVE_BUCKET: Query = Query::write("DELETE FROM $.event WHERE task_id = ? AND bucket = ?");
 const REMOVE_BUCKETS: Query = Query::write("DELETE FROM $.event_bucket WHERE task_id = ?");
 
@@ -38,6 +42,9 @@ const BUCKET_BITS: u32 = 16;
 const NEWS_TTL_SECONDS: i32 = 7 * 24 * 3600;
 /// The bucket outlives the last fact of its day.
 const NEWS_BUCKET_TTL_SECONDS: i32 = NEWS_TTL_SECONDS + 24 * 3600;
+
+/// A write for which nobody waits any more is on its way no longer than this, in the database's microseconds.
+const UNDER_WAY_MAX: i64 = 10_000_000;
 
 /// One mutation, which readers see whole: bounded far below what the database takes.
 const FACTS_TOGETHER: usize = 100;
@@ -163,6 +170,18 @@ impl Facts {
             }
         }
         Ok(events)
+    }
+
+    /// Nothing between `after` and `end`, the end of its attempt, is ever read: not even what is still on its way from an
+    /// owner who has been replaced.
+    pub async fn close(&self, task: TaskId, after: Seq, end: Seq) -> Result<(), PortError> {
+        let _turn = self.turns.turn(task).await;
+        let key = (task.0, bucket_of(task, end), signed(end.0));
+        let Some((ended_at,)) = self.session.row::<(i64,)>(WRITTEN_AT, key).await? else { return Ok(()) };
+        // A removal hides what was written before it by the database's time, whenever that arrives.
+        let hidden_until = ended_at.saturating_add(UNDER_WAY_MAX);
+        let bucket = bucket_of(task, Seq(after.0.saturating_add(1)));
+        self.session.write(CLOSE, (hidden_until, task.0, bucket, signed(after.0), signed(end.0))).await
     }
 
     /// Removes everything of the task.

@@ -47,9 +47,12 @@ const SETTLING_POLL: Duration = Duration::from_millis(20);
 
 /// What facts are sent again from.
 #[async_trait]
-pub trait ReadFacts: Send + Sync {
+pub trait FactStore: Send + Sync {
     /// A task's facts after `after`, in their order; `limit` is at least 1.
     async fn read_task(&self, task: TaskId, after: Option<Seq>, limit: usize) -> Result<Vec<TaskEvent>, PortError>;
+
+    /// Nothing between `after` and `end`, the end of its attempt, is ever read, although a write of it may be under way.
+    async fn close(&self, task: TaskId, after: Seq, end: Seq) -> Result<(), PortError>;
 }
 
 pub struct KafkaFacts {
@@ -63,23 +66,24 @@ pub struct KafkaFacts {
 struct Shared {
     kafka: Arc<Kafka>,
     topic: String,
-    store: Arc<dyn ReadFacts>,
+    store: Arc<dyn FactStore>,
     known: Mutex<Generations<TaskId, Known>>,
-    /// The newest attempt that this node has run, or has inherited.
-    owned: Mutex<Generations<TaskId, u32>>,
+    /// The last place of each task's newest attempt that this node tells: of one that it runs all, of one that it has
+    /// inherited what comes before the end.
+    tells: Mutex<Generations<TaskId, Seq>>,
     debts: Arc<Debts>,
 }
 
 impl KafkaFacts {
     /// `store` is where facts are sent again from; `ring` is how many facts a node with listeners holds in memory, `None`
     /// for a node without. Waits for no broker; must be called on a tokio runtime.
-    pub fn start(kafka: Arc<Kafka>, store: Arc<dyn ReadFacts>, ring: Option<usize>) -> Self {
+    pub fn start(kafka: Arc<Kafka>, store: Arc<dyn FactStore>, ring: Option<usize>) -> Self {
         let topic = kafka.topic(Topic::TrainingLog);
         let debts = Arc::new(Debts::new(kafka.metrics.clone()));
         let reader = ring.map(|ring| Reader::start(kafka.clone(), topic.clone(), ring));
         let known = Mutex::new(Generations::new(KNOWN_MAX / 2));
-        let owned = Mutex::new(Generations::new(KNOWN_MAX / 2));
-        let shared = Arc::new(Shared { kafka, topic, store, known, owned, debts });
+        let tells = Mutex::new(Generations::new(KNOWN_MAX / 2));
+        let shared = Arc::new(Shared { kafka, topic, store, known, tells, debts });
         let repair = AbortOnDrop(tokio::spawn(repair::run(shared.clone())));
         Self { shared, reader, _repair: repair }
     }
@@ -114,6 +118,7 @@ impl KafkaFacts {
     /// Notes facts whose storing has an unknown outcome: what of them is in the store is sent from there.
     pub fn owe(&self, events: &[TaskEvent]) {
         for event in events {
+            self.shared.tells().insert(event.task, last_of_owner(event.seq));
             self.shared.debts.owe(event.task, Owed::From(event.seq));
         }
     }
@@ -171,18 +176,22 @@ impl Shared {
     /// Only its owner makes facts of an attempt, except what ends it.
     fn note_owned(&self, events: &[TaskEvent]) {
         for event in events.iter().filter(|event| event.task != TaskId::NONE && !event.seq.is_end()) {
-            self.owned().insert(event.task, event.seq.attempt());
+            self.tells().insert(event.task, Seq::terminal(event.seq.attempt()));
         }
     }
 
-    /// Whether it is of an attempt of another node; told once. From now on this node tells the attempt.
+    /// Whether it is told by another node: of one attempt at most once for its end, and once before. From now on this node
+    /// tells the attempt so far.
     fn inherits(&self, event: &TaskEvent) -> bool {
         let attempt = event.seq.attempt();
         let has_owner = event.task != TaskId::NONE && event.seq != Seq::QUEUED;
-        if !has_owner || self.owned().get(&event.task) == Some(&attempt) {
+        let mut tells = self.tells();
+        let tells_it = tells.get(&event.task).is_some_and(|last| last.attempt() == attempt && event.seq <= *last);
+        if !has_owner || tells_it {
             return false;
         }
-        self.owned().insert(event.task, attempt);
+        let last = if event.seq.is_end() { Seq::terminal(attempt) } else { last_of_owner(event.seq) };
+        tells.insert(event.task, last);
         true
     }
 
@@ -227,11 +236,16 @@ impl Shared {
         }
     }
 
-    fn owned(&self) -> MutexGuard<'_, Generations<TaskId, u32>> {
-        self.owned.lock().unwrap_or_else(PoisonError::into_inner)
+    fn tells(&self) -> MutexGuard<'_, Generations<TaskId, Seq>> {
+        self.tells.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn known(&self) -> MutexGuard<'_, Generations<TaskId, Known>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The last place of the attempt before those of its end.
+fn last_of_owner(seq: Seq) -> Seq {
+    Seq(Seq::attempt_end(seq.attempt()).0 - 1)
 }

@@ -59,11 +59,15 @@ async fn eventually<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut(
 struct Store(StdMutex<Vec<TaskEvent>>);
 
 #[async_trait]
-impl ReadFacts for Store {
+impl FactStore for Store {
     async fn read_task(&self, _: TaskId, after: Option<Seq>, limit: usize) -> Result<Vec<TaskEvent>, PortError> {
         let stored = self.0.lock().expect("nobody panics");
         let newer = stored.iter().filter(|event| after.is_none_or(|after| event.seq > after));
         Ok(newer.take(limit).cloned().collect())
+    }
+
+    async fn close(&self, _: TaskId, _: Seq, _: Seq) -> Result<(), PortError> {
+        Ok(())
     }
 }
 

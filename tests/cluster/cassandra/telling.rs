@@ -16,7 +16,7 @@ use kubeml_actors::{
     },
 };
 use scylla_proxy::{Condition, Reaction, RequestOpcode, RequestReaction, RequestRule};
-use tokio::sync::mpsc::unbounded_channel;
+use tokio::{sync::mpsc::unbounded_channel, time::sleep};
 
 use super::{
     keyspace::{Keyspace, Node},
@@ -79,6 +79,37 @@ async fn a_fact_whose_writer_went_away_is_told_before_what_ends_its_attempt() ->
     let stored = node.events.read_task(id, None, 10).await?;
     assert_eq!(stored, [fact(id, 0, 0), fact(id, 1, 0), fact(id, 1, 1), end]);
     assert_eq!(told.seqs(), stored.iter().map(|event| event.seq).collect::<Vec<_>>());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_fact_that_arrives_after_its_attempt_was_closed_is_never_read() -> Kept {
+    let keyspace = Keyspace::take().await;
+    let (mut proxy, config) = proxied(&keyspace).await;
+    let owner = Node::over(kubeml::edges::cassandra::CassandraConfig { request_timeout: DELAY, ..config });
+    owner.until_connected().await;
+    let other = keyspace.node();
+    let id = record(1).id;
+    let end = TaskEvent { seq: Seq::attempt_end(1), ..fact(id, 1, 2) };
+    let stored = [fact(id, 1, 0), fact(id, 1, 1), end.clone(), fact(id, 2, 0)];
+    owner.events.append(&stored[..2], |_| ()).await?;
+    let batch = Condition::RequestOpcode(RequestOpcode::Batch);
+    let delayed = RequestRule(batch, RequestReaction::delay(4 * DELAY));
+    proxy.running_nodes[0].change_request_rules(Some(vec![delayed]));
+    let witness = fact(record(2).id, 1, 0);
+    for late in [fact(id, 1, 2), witness.clone()] {
+        let outcome = owner.events.append(&[late], |_| ()).await;
+        assert!(outcome.as_ref().is_err_and(|error| error.is_transient()), "{outcome:?}");
+    }
+
+    other.events.append(&stored[2..3], |_| ()).await?;
+    other.events.close(id, fact(id, 1, 1).seq, end.seq).await?;
+    other.events.append(&stored[3..], |_| ()).await?;
+    // What was sent after it has arrived.
+    while other.events.read_task(witness.task, None, 1).await?.is_empty() {
+        sleep(DELAY / 10).await;
+    }
+    assert_eq!(other.events.read_task(id, None, 10).await?, stored);
     Ok(())
 }
 

@@ -8,7 +8,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use kubeml::edges::kafka::{KafkaFacts, ReadFacts};
+use kubeml::edges::kafka::{FactStore, KafkaFacts};
 use kubeml_actors::{
     event::{Seq, TaskEvent},
     ports::{LogEntry, Position},
@@ -17,23 +17,38 @@ use kubeml_actors::{
 
 use super::*;
 
-/// A store that has every fact that was put into it.
+/// A store that has every fact that was put into it, except into what was closed before.
 #[derive(Default)]
-struct Store(Mutex<HashMap<TaskId, Vec<TaskEvent>>>);
+struct Store {
+    facts: Mutex<HashMap<TaskId, Vec<TaskEvent>>>,
+    closed: Mutex<Vec<(TaskId, Seq, Seq)>>,
+}
 
 impl Store {
     fn put(&self, events: &[TaskEvent]) {
-        let mut stored = self.0.lock().expect("nobody panics");
-        events.iter().for_each(|event| stored.entry(event.task).or_default().push(event.clone()));
+        let closed = self.closed.lock().expect("nobody panics");
+        let is_closed = |event: &TaskEvent| {
+            closed
+                .iter()
+                .any(|(task, after, end)| (event.task, *after < event.seq, event.seq < *end) == (*task, true, true))
+        };
+        let mut stored = self.facts.lock().expect("nobody panics");
+        let events = events.iter().filter(|event| !is_closed(event));
+        events.for_each(|event| stored.entry(event.task).or_default().push(event.clone()));
     }
 }
 
 #[async_trait]
-impl ReadFacts for Store {
+impl FactStore for Store {
     async fn read_task(&self, task: TaskId, after: Option<Seq>, limit: usize) -> Result<Vec<TaskEvent>, PortError> {
-        let stored = self.0.lock().expect("nobody panics");
+        let stored = self.facts.lock().expect("nobody panics");
         let facts = stored.get(&task).into_iter().flatten();
         Ok(facts.filter(|event| after.is_none_or(|after| event.seq > after)).take(limit).cloned().collect())
+    }
+
+    async fn close(&self, task: TaskId, after: Seq, end: Seq) -> Result<(), PortError> {
+        self.closed.lock().expect("nobody panics").push((task, after, end));
+        Ok(())
     }
 }
 
@@ -223,6 +238,55 @@ async fn who_finds_a_fact_does_not_tell_it_before_those_that_its_owner_is_about_
     owner.publish(&told[..5]);
     owner.delivered(&told[4..5]).await.expect("kafka takes it");
     nodes.assert_heard(&told).await;
+}
+
+#[tokio::test]
+async fn what_arrives_in_the_store_after_its_attempts_end_was_told_is_never_told() {
+    let nodes = Two::start().await;
+    let Two { store, owner, other, .. } = &nodes;
+    let task = TaskId::fresh();
+    let late = samples::fact(task, 1, 2);
+    let end = |attempt| TaskEvent { seq: Seq::attempt_end(attempt), ..samples::fact(task, attempt, 3) };
+    let told = [samples::fact(task, 1, 0), samples::fact(task, 1, 1), end(1), end(2), samples::fact(task, 3, 0)];
+    store.put(&told[..2]);
+    owner.publish(&told[..2]);
+    // Whoever changes the task meanwhile has inherited the attempt once already when it ends.
+    other.publish_found(&told[1..2]);
+    other.delivered(&told[1..2]).await.expect("kafka takes it");
+    store.put(&told[2..3]);
+    other.publish(&told[2..3]);
+    other.delivered(&told[2..3]).await.expect("kafka takes it");
+    // The owner's write has an answer at last, after nobody waited for it any more.
+    store.put(&[late.clone()]);
+    owner.publish(&[late]);
+    // An owner that dies before its first fact.
+    store.put(&told[3..4]);
+    other.publish(&told[3..4]);
+    other.delivered(&told[3..4]).await.expect("kafka takes it");
+    store.put(&[samples::fact(task, 2, 0)]);
+    store.put(&told[4..]);
+    other.publish(&told[4..]);
+    nodes.assert_heard(&told).await;
+    assert_eq!(store.read_task(task, None, 10).await, Ok(told.to_vec()));
+}
+
+#[tokio::test]
+async fn an_end_closes_what_its_own_node_does_not_know_to_be_written() {
+    let nodes = Two::start().await;
+    let Two { store, owner, .. } = &nodes;
+    let task = TaskId::fresh();
+    let told = [samples::fact(task, 1, 0), TaskEvent { seq: Seq::attempt_end(1), ..samples::fact(task, 1, 2) }];
+    let lost = samples::fact(task, 1, 1);
+    store.put(&told[..1]);
+    owner.publish(&told[..1]);
+    owner.owe(std::slice::from_ref(&lost));
+    owner.delivered(&told[..1]).await.expect("kafka takes it");
+    store.put(&told[1..]);
+    owner.publish(&told[1..]);
+    owner.delivered(&told[1..]).await.expect("kafka takes it");
+    store.put(&[lost]);
+    nodes.assert_heard(&told).await;
+    assert_eq!(store.read_task(task, None, 10).await, Ok(told.to_vec()));
 }
 
 #[tokio::test]

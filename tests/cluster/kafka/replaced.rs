@@ -1,7 +1,7 @@
 //! A topic of facts that loses its beginning, or everything: who listens hears of a gap, and then what follows.
 
 use async_trait::async_trait;
-use kubeml::edges::kafka::{KafkaFacts, ReadFacts};
+use kubeml::edges::kafka::{FactStore, KafkaFacts};
 use kubeml_actors::{
     event::{Seq, TaskEvent},
     live::Live,
@@ -56,9 +56,13 @@ impl EventLog for Log {
 struct NoStore;
 
 #[async_trait]
-impl ReadFacts for NoStore {
+impl FactStore for NoStore {
     async fn read_task(&self, _: TaskId, _: Option<Seq>, _: usize) -> Result<Vec<TaskEvent>, PortError> {
         Ok(Vec::new())
+    }
+
+    async fn close(&self, _: TaskId, _: Seq, _: Seq) -> Result<(), PortError> {
+        Ok(())
     }
 }
 

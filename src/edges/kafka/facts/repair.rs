@@ -1,6 +1,6 @@
 //! Sends what Kafka did not take again, from the store, once Kafka answers.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{collections::VecDeque, iter, sync::Arc, time::Duration};
 
 use kubeml_actors::{
     event::{Seq, TaskEvent},
@@ -9,7 +9,7 @@ use kubeml_actors::{
 };
 use tokio::time::sleep;
 
-use super::{super::topics::Topic, ReadFacts, Shared, debts::Owed};
+use super::{super::topics::Topic, FactStore, Shared, debts::Owed};
 
 const PAGE: usize = 256;
 /// What a writer that died had not told yet are its newest facts, and not more than these.
@@ -42,6 +42,9 @@ async fn pay(shared: &Shared, task: TaskId, owed: Owed) -> Result<Seq, PortError
     };
     loop {
         let facts = shared.store.read_task(task, next.before(), PAGE).await?;
+        for (after, end) in ends(next.before(), &facts) {
+            shared.store.close(task, after, end).await?;
+        }
         shared.deliver(&facts).await?;
         if let Some(last) = facts.last() {
             next = Seq(last.seq.0.saturating_add(1));
@@ -53,7 +56,7 @@ async fn pay(shared: &Shared, task: TaskId, owed: Owed) -> Result<Seq, PortError
 }
 
 /// What is stored of a task from `from` on, without what the node that ran the attempt has surely told.
-pub async fn all_untold(store: &dyn ReadFacts, task: TaskId, from: Seq) -> Result<Vec<TaskEvent>, PortError> {
+pub async fn all_untold(store: &dyn FactStore, task: TaskId, from: Seq) -> Result<Vec<TaskEvent>, PortError> {
     let mut after = untold(store, task, from).await?.before();
     let mut all = Vec::new();
     loop {
@@ -69,7 +72,7 @@ pub async fn all_untold(store: &dyn ReadFacts, task: TaskId, from: Seq) -> Resul
 
 /// From where on the facts of an attempt, `from` and after, may not have been told by the node that ran it. With all of them
 /// goes what came before the attempt.
-async fn untold(store: &dyn ReadFacts, task: TaskId, from: Seq) -> Result<Seq, PortError> {
+async fn untold(store: &dyn FactStore, task: TaskId, from: Seq) -> Result<Seq, PortError> {
     let mut newest = VecDeque::from([from]);
     let mut after = from.before();
     loop {
@@ -81,6 +84,17 @@ async fn untold(store: &dyn ReadFacts, task: TaskId, from: Seq) -> Result<Seq, P
             return Ok(whole(newest[0]));
         }
     }
+}
+
+/// The attempts that end among `facts`: the last fact of the owner, and the end. `before` comes before all.
+fn ends(before: Option<Seq>, facts: &[TaskEvent]) -> Vec<(Seq, Seq)> {
+    let befores = iter::once(before).chain(facts.iter().map(|fact| Some(fact.seq)));
+    let ends = befores.zip(facts).filter_map(|(before, TaskEvent { seq, .. })| {
+        let begin = Seq::new(seq.attempt(), 0).before()?;
+        let last = before.map_or(begin, |before| before.max(begin));
+        (seq.is_end() && last.0 + 1 < seq.0).then_some((last, *seq))
+    });
+    ends.collect()
 }
 
 /// From the fact before it, where `first` begins an attempt: who told that one may have died as well.
