@@ -3,13 +3,12 @@
 use std::time::Duration;
 
 use super::{
-    site::{MAIN, with_nodes},
+    site::{MAIN, WARM_UP, with_nodes},
     table::{Row, Table},
     times::Samples,
 };
 use crate::chores::cluster::Cluster;
 
-const WARM_UP: usize = 100;
 const RUNS: usize = 3;
 const TASK_LIMIT: Duration = Duration::from_secs(300);
 const GOAL_MEDIAN: Duration = Duration::from_millis(5);

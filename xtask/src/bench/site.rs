@@ -136,7 +136,7 @@ impl Site<'_> {
     }
 
     /// Has every worker train a little on the built-in digits, so that they have them in memory, and the servers and
-    /// programs have done everything once; after some dozen `rounds`, the servers' virtual machines have compiled it too.
+    /// programs have done everything once; after some hundred `rounds`, the servers' virtual machines have compiled it too.
     pub fn warm_up(&self, rounds: usize) -> anyhow::Result<()> {
         for _ in 0..rounds {
             let facts = self.listen()?;
@@ -205,6 +205,9 @@ impl Site<'_> {
         facts.wait(TASK_LIMIT, |heard| heard.is_end_of(task))
     }
 }
+
+/// Until Java's compiler has done its work: from here on times hardly fall.
+pub const WARM_UP: usize = 700;
 
 /// As small a task as there is.
 pub const TINY: &str =
