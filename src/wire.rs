@@ -18,10 +18,10 @@ use kubeml_actors::timestamp::Timestamp;
 /// The older workers' test line.
 pub const TEST_LINE: &str = "Test training_log message sent";
 
-/// RFC 3339, UTC.
+/// RFC 3339, UTC, to the microsecond.
 pub fn time(at: Timestamp) -> String {
     let micros = i64::try_from(at.0).unwrap_or(i64::MAX);
-    jiff::Timestamp::from_microsecond(micros).map_or_else(|_| at.to_string(), |at| format!("{at:.3}"))
+    jiff::Timestamp::from_microsecond(micros).map_or_else(|_| at.to_string(), |at| format!("{at:.6}"))
 }
 
 /// The time of day, UTC: for sentences, where the date is told elsewhere.

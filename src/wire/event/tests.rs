@@ -61,7 +61,7 @@ fn every_kind_survives_its_json() {
         let value: Value = serde_json::from_str(&text).unwrap();
         assert_eq!(value["kind"], kind.as_str(), "{text}");
         assert_eq!((&value["seq"], &value["attempt"]), (&json!((2_u64 << 40) + 48), &json!(2)));
-        assert_eq!(value["at"], "2023-11-14T22:13:20.123Z");
+        assert_eq!(value["at"], "2023-11-14T22:13:20.123456Z");
         assert_eq!(serde_json::from_str::<Event>(&text).unwrap(), event, "{text}");
         assert_eq!(event.body.is_terminal(), kind.is_terminal());
     }

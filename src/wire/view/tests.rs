@@ -32,7 +32,7 @@ fn a_view_survives_its_json_and_nothing_is_left_out() {
     for field in ["name", "worker_id", "dataset", "weights_sha256", "failure", "started_at", "finished_at"] {
         assert_eq!(value.get(field), Some(&Value::Null), "{field}");
     }
-    assert_eq!(value["created_at"], "2023-11-15T12:00:00.000Z");
+    assert_eq!(value["created_at"], "2023-11-15T12:00:00.000000Z");
     assert_eq!(value["metrics"]["best"], json!({"val_accuracy": 0.0, "epoch": 0}));
     assert_eq!(value["progress"]["epochs"], 5);
     assert_eq!(serde_json::from_value::<TaskView>(value).unwrap(), view);

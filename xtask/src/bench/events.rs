@@ -43,7 +43,7 @@ pub fn measure(cluster: &Cluster<'_>, table: &mut Table) -> anyhow::Result<()> {
     table.add(
         Row::of_samples("fact to listener, all of a training", &all)
             .goal_median_and_p99(&all, GOAL_MEDIAN, GOAL_P99)
-            .note("from the fact's `at`, in whole milliseconds rounded down: up to 1 ms too much"),
+            .note("from the fact's `at`, which is before it is stored"),
     );
     table.add(Row::of_samples("of them: progress", &progress).note("guarded by no compare-and-set"));
     Ok(())
