@@ -237,24 +237,28 @@ impl Cluster {
         (answer.status().as_u16(), answer.text().await.expect("a body"))
     }
 
-    pub async fn view(&self, id: &str) -> Option<TaskView> {
+    /// What the API says of a task; or what it says instead.
+    pub async fn view(&self, id: &str) -> Result<TaskView, String> {
         let request = self.client.get(format!("{}/api/v1/tasks/{id}", self.apis[0].url));
-        let answer = request.timeout(Duration::from_secs(5)).send().await.ok()?;
-        answer.json().await.ok()
+        let answer = request.timeout(Duration::from_secs(5)).send().await.map_err(|error| format!("{error:?}"))?;
+        let body = answer.text().await.map_err(|error| format!("{error:?}"))?;
+        serde_json::from_str(&body).map_err(|error| format!("{error}: {body}"))
     }
 
     /// Waits until the view of a task is as wanted; meanwhile the API may be away.
     pub async fn wait_until(&self, id: &str, wanted: impl Fn(&TaskView) -> bool) -> TaskView {
         let end = Instant::now() + DEADLINE;
-        let mut last = None;
+        let mut last = Err(String::new());
         while Instant::now() < end {
-            last = self.view(id).await.or(last);
-            if let Some(view) = last.as_ref().filter(|view| wanted(view)) {
+            last = self.view(id).await;
+            if let Ok(view) = &last
+                && wanted(view)
+            {
                 return view.clone();
             }
             sleep(Duration::from_millis(20)).await;
         }
-        panic!("it did not get there: {last:?}\n{}", self.log("worker-1"));
+        panic!("it did not get there: {last:?}\n{}\n{}", self.log("api-1"), self.log("worker-1"));
     }
 
     pub async fn wait_for_step(&self, id: &str, step: u64) -> TaskView {

@@ -71,18 +71,14 @@ pub(crate) fn gather_images(split: &Split, pixels: usize, samples: &[u32]) -> Ve
     let mut shades = Vec::with_capacity(samples.len() * pixels);
     for (at, sample) in samples.iter().enumerate() {
         samples.get(at + AHEAD).into_iter().for_each(|later| prefetch(image(*later)));
-        let from = shades.len();
-        shades.resize(from + pixels, 0.0);
-        shades_of(image(*sample), &mut shades[from..]);
+        shades_of(image(*sample), &mut shades);
     }
     shades
 }
 
 multiversion! {
-    fn shades_of(pixels: &[u8], shades: &mut [f32]) {
-        for (shade, pixel) in shades.iter_mut().zip(pixels) {
-            *shade = f32::from(*pixel) / 255.0;
-        }
+    fn shades_of(pixels: &[u8], shades: &mut Vec<f32>) {
+        shades.extend(pixels.iter().map(|pixel| f32::from(*pixel) / 255.0));
     }
 }
 

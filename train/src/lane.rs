@@ -77,12 +77,11 @@ impl Lane {
         self.tape().clear();
     }
 
-    /// Walks back from a gradient of 1 of the last recorded op's output, and stops recording. A plain lane has nothing
-    /// to walk.
-    pub fn backward(&self, last: &Tensor) -> Result<()> {
+    /// Walks back from the gradient of the last recorded op's output, and stops recording. A plain lane has nothing to walk.
+    pub fn backward(&self, gradient: Tensor) -> Result<()> {
         self.recording.store(false, Relaxed);
         let links = std::mem::take(&mut *self.tape());
-        let mut gradient = Some(last.ones_like()?);
+        let mut gradient = Some(gradient);
         for link in links.into_iter().rev() {
             let Some(upstream) = gradient else { break };
             gradient = link(&upstream)?;

@@ -7,15 +7,14 @@ use candle_nn::ModuleT;
 
 use super::Task;
 use crate::lane::Lane;
-use crate::ops::{Activation, ConvBlock, Dropout, Linear};
+use crate::ops::{Activation, ConvBlock, Hidden, Linear};
 use crate::parameters::VarBuilder;
 use crate::spec::ModelSpec;
 
 /// 32 and 64 channels, dense 128 with the reference settings. Maps are channels-last.
 pub struct Cnn {
     blocks: Vec<ConvBlock>,
-    dense: Linear,
-    dropout: Dropout,
+    dense: Hidden,
     output: Linear,
 }
 
@@ -32,8 +31,7 @@ impl Cnn {
         }
         Ok(Cnn {
             blocks,
-            dense: Linear::new(height * width * inputs, dense, Activation::Relu, &vb.pp("dense"), lane)?,
-            dropout: Dropout::new(task.dropout, 0, lane),
+            dense: Hidden::new([height * width * inputs, dense], &vb.pp("dense"), task.dropout, 0, lane)?,
             output: Linear::new(dense, task.classes, Activation::None, &vb.pp("output"), lane)?,
         })
     }
@@ -46,6 +44,6 @@ impl ModuleT for Cnn {
         for block in &self.blocks {
             maps = maps.apply(block)?;
         }
-        maps.apply(&self.dense)?.apply_t(&self.dropout, train)?.apply(&self.output)
+        maps.apply_t(&self.dense, train)?.apply(&self.output)
     }
 }

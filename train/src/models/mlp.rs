@@ -7,12 +7,12 @@ use candle_nn::ModuleT;
 
 use super::Task;
 use crate::lane::Lane;
-use crate::ops::{Activation, Dropout, Linear};
+use crate::ops::{Activation, Hidden, Linear};
 use crate::parameters::VarBuilder;
 
 /// 784-128-128-10 with the reference settings.
 pub struct Mlp {
-    hidden: Vec<(Linear, Dropout)>,
+    hidden: Vec<Hidden>,
     output: Linear,
 }
 
@@ -21,8 +21,7 @@ impl Mlp {
         let mut inputs = task.height * task.width;
         let mut layers = Vec::with_capacity(hidden.len());
         for (at, &units) in hidden.iter().enumerate() {
-            let linear = Linear::new(inputs, units, Activation::Relu, &vb.pp(format!("hidden.{at}")), lane)?;
-            layers.push((linear, Dropout::new(task.dropout, at as u32, lane)));
+            layers.push(Hidden::new([inputs, units], &vb.pp(format!("hidden.{at}")), task.dropout, at as u32, lane)?);
             inputs = units;
         }
         let output = Linear::new(inputs, task.classes, Activation::None, &vb.pp("output"), lane)?;
@@ -34,8 +33,8 @@ impl ModuleT for Mlp {
     /// `[batch, height, width]` to `[batch, classes]`.
     fn forward_t(&self, xs: &Tensor, train: bool) -> Result<Tensor> {
         let mut xs = xs.clone();
-        for (linear, dropout) in &self.hidden {
-            xs = xs.apply(linear)?.apply_t(dropout, train)?;
+        for hidden in &self.hidden {
+            xs = xs.apply_t(hidden, train)?;
         }
         xs.apply(&self.output)
     }

@@ -160,7 +160,7 @@ impl CustomOp3 for ConvBlockOp {
         let mut pooled_gradient = self.lane.scratch(out.elem_count());
         read(grad, |grad| {
             read(out, |out| {
-                gated(grad, out, &mut pooled_gradient);
+                gated(grad, out, 1.0, &mut pooled_gradient);
                 Ok(())
             })
         })?;

@@ -25,25 +25,56 @@ impl Dropout {
         Dropout { dropped: (rate * 65_536.0).round().clamp(0.0, 65_535.0) as u32, layer, lane: Arc::clone(lane) }
     }
 
-    /// The mask of the lane's place: 0, or the factor that keeps the mean.
-    fn mask(&self, rows: usize, units: usize) -> Vec<f32> {
-        let stream = Stream::new(self.lane.seed(), Purpose::Dropout, self.layer);
-        let kept_value = 65_536.0 / (65_536 - self.dropped) as f32;
-        let mut mask = vec![0.0; rows * units];
-        for (row, mask) in mask.chunks_exact_mut(units.max(1)).enumerate() {
-            stream.keep_mask(self.lane.step(), self.lane.first_row() + row as u32, self.dropped, kept_value, mask);
+    /// Whether it does anything.
+    pub(super) fn drops(&self) -> bool {
+        self.dropped > 0
+    }
+
+    /// The mask of the lane's place.
+    pub(super) fn mask(&self) -> Mask {
+        Mask {
+            stream: Stream::new(self.lane.seed(), Purpose::Dropout, self.layer),
+            step: self.lane.step(),
+            first_row: self.lane.first_row(),
+            dropped: self.dropped,
+            kept_value: 65_536.0 / (65_536 - self.dropped) as f32,
         }
-        mask
+    }
+}
+
+/// Which units of a shard are silenced in a step.
+#[derive(Clone, Copy)]
+pub(super) struct Mask {
+    stream: Stream,
+    step: u32,
+    first_row: u32,
+    dropped: u32,
+    /// The factor that keeps the mean.
+    pub kept_value: f32,
+}
+
+impl Mask {
+    /// Of a row of the shard: for each unit 0, or the factor that keeps the mean.
+    pub fn write_row(&self, row: usize, factors: &mut [f32]) {
+        self.stream.keep_mask(self.step, self.first_row + row as u32, self.dropped, self.kept_value, factors);
+    }
+
+    fn rows(&self, rows: usize, units: usize) -> Vec<f32> {
+        let mut factors = vec![0.0; rows * units];
+        for (row, factors) in factors.chunks_exact_mut(units.max(1)).enumerate() {
+            self.write_row(row, factors);
+        }
+        factors
     }
 }
 
 impl ModuleT for Dropout {
     fn forward_t(&self, xs: &Tensor, train: bool) -> Result<Tensor> {
-        if !train || self.dropped == 0 {
+        if !train || !self.drops() {
             return Ok(xs.clone());
         }
         let (rows, units) = xs.dims2()?;
-        self.lane.apply1(xs, Masked { mask: self.mask(rows, units) })
+        self.lane.apply1(xs, Masked { mask: self.mask().rows(rows, units) })
     }
 }
 

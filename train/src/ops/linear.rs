@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use candle_core::{CpuStorage, CustomOp3, Device, Layout, Result, Shape, Tensor};
-use candle_nn::Module;
+use candle_nn::{Module, ModuleT};
 
+use super::dropout::{Dropout, Mask};
 use super::{ensure, floats, read};
 use crate::lane::{Lane, Slot};
 use crate::matmul::{Matrix, multiply};
@@ -50,25 +51,96 @@ impl Linear {
     }
 }
 
-impl Module for Linear {
-    fn forward(&self, xs: &Tensor) -> Result<Tensor> {
+impl Linear {
+    fn apply(&self, xs: &Tensor, after: After) -> Result<Tensor> {
         let gradient_of_x = self.lane.wants_gradient(xs);
-        let op = LinearOp {
-            lane: Arc::clone(&self.lane),
-            activation: self.activation,
-            slots: self.slots.clone(),
-            gradient_of_x,
-        };
+        let op = LinearOp { lane: Arc::clone(&self.lane), after, slots: self.slots.clone(), gradient_of_x };
         self.lane.apply3([xs, &self.weight, &self.bias], op)
     }
 }
 
-/// The op behind [`Linear`]: arguments x, weight, bias.
+impl Module for Linear {
+    fn forward(&self, xs: &Tensor) -> Result<Tensor> {
+        let after = match self.activation {
+            Activation::None => After::Nothing,
+            Activation::Relu => After::Relu,
+        };
+        self.apply(xs, after)
+    }
+}
+
+/// A hidden layer: [`Linear`] with ReLU, then [`Dropout`], in one op.
+pub struct Hidden {
+    linear: Linear,
+    dropout: Dropout,
+}
+
+impl Hidden {
+    /// As [`Linear::new`] and [`Dropout::new`] take it.
+    pub fn new(
+        [inputs, outputs]: [usize; 2],
+        vb: &VarBuilder<'_>,
+        rate: f64,
+        layer: u32,
+        lane: &Arc<Lane>,
+    ) -> Result<Self> {
+        let linear = Linear::new(inputs, outputs, Activation::Relu, vb, lane)?;
+        Ok(Hidden { linear, dropout: Dropout::new(rate, layer, lane) })
+    }
+}
+
+impl ModuleT for Hidden {
+    fn forward_t(&self, xs: &Tensor, train: bool) -> Result<Tensor> {
+        let drops = train && self.dropout.drops();
+        self.linear.apply(xs, if drops { After::ReluAndMask(self.dropout.mask()) } else { After::Relu })
+    }
+}
+
+/// What becomes of the sums.
+#[derive(Clone, Copy)]
+enum After {
+    Nothing,
+    Relu,
+    ReluAndMask(Mask),
+}
+
+/// The op behind [`Linear`] and [`Hidden`]: arguments x, weight, bias.
 struct LinearOp {
     lane: Arc<Lane>,
-    activation: Activation,
+    after: After,
     slots: [Slot; 2],
     gradient_of_x: bool,
+}
+
+impl LinearOp {
+    /// From sums to outputs, in place.
+    fn finish(&self, bias: &[f32], sums: &mut [f32]) {
+        match self.after {
+            After::Nothing => biased(bias, sums),
+            After::Relu => biased_relu(bias, sums),
+            After::ReluAndMask(mask) => {
+                let mut factors = self.lane.scratch(bias.len());
+                for (row, sums) in sums.chunks_exact_mut(bias.len().max(1)).enumerate() {
+                    mask.write_row(row, &mut factors);
+                    biased_relu_masked(bias, &factors, sums);
+                }
+            }
+        }
+    }
+
+    /// From the gradient of the outputs to that of the sums. An output above 0 was let through by both ReLU and mask.
+    fn start_back(&self, gradient: &[f32], out: &Tensor) -> Result<Vec<f32>> {
+        let factor = match self.after {
+            After::Nothing => return Ok(gradient.to_vec()),
+            After::Relu => 1.0,
+            After::ReluAndMask(mask) => mask.kept_value,
+        };
+        read(out, |out| {
+            let mut of_sums = vec![0.0; gradient.len()];
+            gated(gradient, out, factor, &mut of_sums);
+            Ok(of_sums)
+        })
+    }
 }
 
 impl CustomOp3 for LinearOp {
@@ -91,13 +163,9 @@ impl CustomOp3 for LinearOp {
         ensure(x.len() == batch * inputs && bias.len() == outputs, || {
             format!("linear {inputs} to {outputs} got x {:?}", x_layout.dims())
         })?;
-        let mut sums = self.lane.scratch(batch * outputs);
-        multiply(&mut sums, Matrix::new(x, batch, inputs), Matrix::new(weight, inputs, outputs));
         let mut out = vec![0.0; batch * outputs];
-        match self.activation {
-            Activation::None => biased(&sums, bias, &mut out),
-            Activation::Relu => biased_relu(&sums, bias, &mut out),
-        }
+        multiply(&mut out, Matrix::new(x, batch, inputs), Matrix::new(weight, inputs, outputs));
+        self.finish(bias, &mut out);
         Ok((CpuStorage::F32(out), Shape::from((batch, outputs))))
     }
 
@@ -111,14 +179,7 @@ impl CustomOp3 for LinearOp {
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let (inputs, outputs) = weight.dims2()?;
         let batch = out.dim(0)?;
-        let sums_gradient = read(grad, |grad| match self.activation {
-            Activation::None => Ok(grad.to_vec()),
-            Activation::Relu => read(out, |out| {
-                let mut gradient = vec![0.0; grad.len()];
-                gated(grad, out, &mut gradient);
-                Ok(gradient)
-            }),
-        })?;
+        let sums_gradient = read(grad, |grad| self.start_back(grad, out))?;
         let upstream = Matrix::new(&sums_gradient, batch, outputs);
         let of_bias = self.slots[1].write(bias.dims(), |out| column_sums(&sums_gradient, out))?;
         let of_x = if self.gradient_of_x {
@@ -137,33 +198,46 @@ impl CustomOp3 for LinearOp {
 }
 
 multiversion! {
-    fn biased(sums: &[f32], bias: &[f32], out: &mut [f32]) {
-        for (sums, out) in sums.chunks_exact(bias.len()).zip(out.chunks_exact_mut(bias.len())) {
-            for ((sum, bias), out) in sums.iter().zip(bias).zip(out) {
-                *out = sum + bias;
+    fn biased(bias: &[f32], sums: &mut [f32]) {
+        for sums in sums.chunks_exact_mut(bias.len()) {
+            for (sum, bias) in sums.iter_mut().zip(bias) {
+                *sum += bias;
+            }
+        }
+    }
+}
+
+/// max(x, 0), but a NaN stays one: it must reach the loss to be noticed.
+#[inline(always)]
+fn relu(x: f32) -> f32 {
+    if x < 0.0 { 0.0 } else { x }
+}
+
+multiversion! {
+    fn biased_relu(bias: &[f32], sums: &mut [f32]) {
+        for sums in sums.chunks_exact_mut(bias.len()) {
+            for (sum, bias) in sums.iter_mut().zip(bias) {
+                *sum = relu(*sum + bias);
             }
         }
     }
 }
 
 multiversion! {
-    fn biased_relu(sums: &[f32], bias: &[f32], out: &mut [f32]) {
-        for (sums, out) in sums.chunks_exact(bias.len()).zip(out.chunks_exact_mut(bias.len())) {
-            for ((sum, bias), out) in sums.iter().zip(bias).zip(out) {
-                let sum = sum + bias;
-                // A NaN stays one: it must reach the loss to be noticed.
-                *out = if sum < 0.0 { 0.0 } else { sum };
-            }
+    /// Of one row.
+    fn biased_relu_masked(bias: &[f32], factors: &[f32], sums: &mut [f32]) {
+        for ((sum, bias), factor) in sums.iter_mut().zip(bias).zip(factors) {
+            *sum = relu(*sum + bias) * factor;
         }
     }
 }
 
 multiversion! {
-    /// The gradient where the ReLU let something through, else 0. Not in place: of a choice between a value and what is
+    /// The gradient times `factor` where something came out, else 0. Not in place: of a choice between a value and what is
     /// there already the compiler makes a masked store, which takes dozens of cycles on some processors.
-    pub(crate) fn gated(gradient: &[f32], out: &[f32], gated: &mut [f32]) {
+    pub(crate) fn gated(gradient: &[f32], out: &[f32], factor: f32, gated: &mut [f32]) {
         for ((gated, gradient), out) in gated.iter_mut().zip(gradient).zip(out) {
-            *gated = if *out > 0.0 { *gradient } else { 0.0 };
+            *gated = if *out > 0.0 { *gradient * factor } else { 0.0 };
         }
     }
 }

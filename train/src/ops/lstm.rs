@@ -258,10 +258,17 @@ multiversion! {
             for ((o, t), dh) in output.iter_mut().zip(squashed).zip(of_state) {
                 *o = dh * t * *o * (1.0 - *o);
             }
-            for ((i, g), dc) in input.iter_mut().zip(candidate).zip(&*of_cell) {
-                let (gate, value) = (*i, *g);
-                *i = dc * value * gate * (1.0 - gate);
-                *g = dc * gate * (1.0 - value * value);
+            let (inputs, inputs_left) = input.as_chunks_mut::<SIDE_BY_SIDE>();
+            let (candidates, candidates_left) = candidate.as_chunks_mut::<SIDE_BY_SIDE>();
+            let (of_cells, of_cells_left) = of_cell.as_chunks::<SIDE_BY_SIDE>();
+            for ((i, g), dc) in inputs.iter_mut().zip(candidates).zip(of_cells) {
+                let (gates, values) = (*i, *g);
+                for at in 0..SIDE_BY_SIDE {
+                    (i[at], g[at]) = of_input_and_candidate(gates[at], values[at], dc[at]);
+                }
+            }
+            for ((i, g), dc) in inputs_left.iter_mut().zip(candidates_left).zip(of_cells_left) {
+                (*i, *g) = of_input_and_candidate(*i, *g, *dc);
             }
             for ((f, dc), before) in forget.iter_mut().zip(of_cell).zip(cells) {
                 let (gate, gradient) = (*f, *dc);
@@ -270,6 +277,15 @@ multiversion! {
             }
         }
     }
+}
+
+/// Numbers of a loop that writes two arrays which the compiler cannot tell apart: it takes these at once.
+const SIDE_BY_SIDE: usize = 16;
+
+/// Of an input gate and its candidate, from the cell's gradient.
+#[inline(always)]
+fn of_input_and_candidate(gate: f32, value: f32, of_cell: f32) -> (f32, f32) {
+    (of_cell * value * gate * (1.0 - gate), of_cell * gate * (1.0 - value * value))
 }
 
 /// Two different stretches of `length` numbers, the second to be written.

@@ -9,7 +9,7 @@ use crate::data::{Data, Split};
 use crate::lane::{Lane, Slot};
 use crate::metrics::Tally;
 use crate::models::{Model, Task, build};
-use crate::ops::{SoftmaxCrossEntropy, tally};
+use crate::ops::{loss_and_gradient, tally};
 use crate::parameters::Parameters;
 use crate::spec::FitSpec;
 
@@ -46,9 +46,8 @@ impl Shard {
         self.lane.begin(step as u32, first_row as u32);
         let labels = gather_labels(data.train(), samples);
         let logits = self.model.forward_t(&images(data, data.train(), samples)?, true)?;
-        let tally = tally(&logits, &labels, &mut Vec::with_capacity(samples.len()))?;
-        let loss = SoftmaxCrossEntropy { labels, scale: 1.0 / batch as f32 }.of(&logits, &self.lane)?;
-        self.lane.backward(&loss)?;
+        let (tally, gradient) = loss_and_gradient(&logits, &labels, 1.0 / batch as f32)?;
+        self.lane.backward(gradient)?;
         Ok(tally)
     }
 

@@ -10,7 +10,9 @@ use proptest::test_runner::RngSeed;
 use super::noise;
 use crate::lane::Lane;
 use crate::models::{Task, build};
-use crate::ops::{Activation, ConvBlock, Dropout, Linear, Lstm, MaxPool2d, SoftmaxCrossEntropy, read};
+use crate::ops::{
+    Activation, ConvBlock, Dropout, Hidden, Linear, Lstm, MaxPool2d, SoftmaxCrossEntropy, loss_and_gradient, read,
+};
 use crate::parameters::Parameters;
 use crate::spec::ModelSpec;
 
@@ -135,6 +137,50 @@ proptest! {
     }
 
     #[test]
+    fn hidden(batch in 1..6usize, inputs in 1..40usize, outputs in 1..150usize, rate in 0.0..0.9f64) {
+        let (lane, parameters) = (Lane::plain(5), Parameters::new(1));
+        let layer = Hidden::new([inputs, outputs], &parameters.builder().pp("layer"), rate, 3, &lane).unwrap();
+        let x = variable("x", &[batch, inputs]);
+        check(&with(shaken(&parameters), &x), &|| layer.forward_t(&x, true));
+    }
+
+    /// In one op as in two, to the bit.
+    #[test]
+    fn a_hidden_layer_is_a_linear_one_and_dropout(
+        batch in 1..6usize, inputs in 1..40usize, outputs in 1..150usize, rate in 0.0..0.9f64,
+    ) {
+        let (lane, parameters) = (Lane::plain(5), Parameters::new(1));
+        let vb = parameters.builder();
+        let whole = Hidden::new([inputs, outputs], &vb.pp("layer"), rate, 3, &lane).unwrap();
+        let linear = Linear::new(inputs, outputs, Activation::Relu, &vb.pp("layer"), &lane).unwrap();
+        let dropout = Dropout::new(rate, 3, &lane);
+        let x = variable("x", &[batch, inputs]);
+        lane.begin(7, 64);
+        for train in [true, false] {
+            let both = [whole.forward_t(&x, train).unwrap(), x.apply(&linear).unwrap().apply_t(&dropout, train).unwrap()];
+            let [grads, expected] = both.each_ref().map(|out| out.sum_all().unwrap().backward().unwrap());
+            let numbers = |of: &Tensor| of.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            prop_assert_eq!(numbers(&both[0]), numbers(&both[1]));
+            for var in with(parameters.variables(), &x) {
+                prop_assert_eq!(numbers(grads.get(&var).unwrap()), numbers(expected.get(&var).unwrap()));
+            }
+        }
+    }
+
+    /// In one pass as in two, to the bit.
+    #[test]
+    fn loss_and_gradient_at_once(rows in 1..7usize, classes in 2..30usize) {
+        let (lane, logits) = (Lane::plain(0), variable("logits", &[rows, classes]));
+        let labels: Vec<u8> = (0..rows).map(|row| (row * 5 % classes) as u8).collect();
+        let (tally, gradient) = loss_and_gradient(&logits, &labels, 0.25).unwrap();
+        let expected = crate::ops::tally(&logits, &labels, &mut Vec::new()).unwrap();
+        prop_assert_eq!((tally.loss_sum, tally.correct, tally.samples), (expected.loss_sum, expected.correct, expected.samples));
+        let grads = SoftmaxCrossEntropy { labels, scale: 0.25 }.of(&logits, &lane).unwrap().backward().unwrap();
+        let numbers = |of: &Tensor| of.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        prop_assert_eq!(numbers(&gradient), numbers(grads.get(&logits).unwrap()));
+    }
+
+    #[test]
     fn softmax_cross_entropy(rows in 1..7usize, classes in 2..30usize) {
         let (lane, logits) = (Lane::plain(0), variable("logits", &[rows, classes]));
         let labels: Vec<u8> = (0..rows).map(|row| (row * 5 % classes) as u8).collect();
@@ -187,7 +233,8 @@ fn a_lane_collects_the_gradients_that_candle_would() {
         };
         let grads = loss(&Lane::plain(3)).backward().unwrap();
         let lane = Lane::collecting(3);
-        lane.backward(&loss(&lane)).unwrap();
+        let loss = loss(&lane);
+        lane.backward(loss.ones_like().unwrap()).unwrap();
         let slots = lane.slots();
         assert_eq!(slots.len(), parameters.variables().len());
         for (slot, var) in slots.iter().zip(parameters.variables()) {
