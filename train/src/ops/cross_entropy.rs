@@ -101,7 +101,7 @@ struct Row {
 }
 
 impl Row {
-    /// -ln softmax(logits)[label]
+    /// `-ln softmax(logits)[label]`, in nats.
     fn loss(&self) -> f64 {
         libm::log(f64::from(self.sum)) + f64::from(self.max) - f64::from(self.own)
     }
