@@ -46,6 +46,9 @@ const NEWS_BUCKET_TTL_SECONDS: i32 = NEWS_TTL_SECONDS + 24 * 3600;
 /// A write for which nobody waits any more is on its way no longer than this, in the database's microseconds.
 const UNDER_WAY_MAX: i64 = 10_000_000;
 
+/// More facts than arrive between the reading of an attempt and its closing.
+const LATE_MAX: i32 = 100;
+
 /// One mutation, which readers see whole: bounded far below what the database takes.
 const FACTS_TOGETHER: usize = 100;
 const BYTES_TOGETHER: usize = 256 << 10;
@@ -178,9 +181,16 @@ impl Facts {
         let _turn = self.turns.turn(task).await;
         let key = (task.0, bucket_of(task, end), signed(end.0));
         let Some((ended_at,)) = self.session.row::<(i64,)>(WRITTEN_AT, key).await? else { return Ok(()) };
+        let bucket = bucket_of(task, Seq(after.0.saturating_add(1)));
+        let values = (task.0, bucket, signed(after.0), LATE_MAX);
+        let rows: Vec<(i64, Vec<u8>)> = self.session.rows(FACTS_AFTER, values).await?;
+        let mut late = rows.iter().filter(|(seq, _)| *seq < signed(end.0));
+        if late.any(|(seq, bytes)| self.readable(task, unsigned(*seq), bytes).is_none()) {
+            // Perhaps a newer version's, which had its place before the end: it is not ours to remove.
+            return Ok(());
+        }
         // A removal hides what was written before it by the database's time, whenever that arrives.
         let hidden_until = ended_at.saturating_add(UNDER_WAY_MAX);
-        let bucket = bucket_of(task, Seq(after.0.saturating_add(1)));
         self.session.write(CLOSE, (hidden_until, task.0, bucket, signed(after.0), signed(end.0))).await
     }
 

@@ -114,6 +114,24 @@ async fn a_fact_that_arrives_after_its_attempt_was_closed_is_never_read() -> Kep
 }
 
 #[tokio::test]
+async fn closing_removes_nothing_that_it_cannot_read() -> Kept {
+    let keyspace = Keyspace::take().await;
+    let node = keyspace.node();
+    let id = record(1).id;
+    let end = TaskEvent { seq: Seq::attempt_end(1), ..fact(id, 1, 2) };
+    node.events.append(&[fact(id, 1, 0), end.clone()], |_| ()).await?;
+    let place = fact(id, 1, 1).seq.0;
+    // As a node of a newer version may write it.
+    let newer = "INSERT INTO $.event (task_id, bucket, seq, at, payload) VALUES (?, ?, ?, 0, 0xff)";
+    keyspace
+        .run(newer, (id.0, i64::try_from(place >> 16).expect("it fits"), i64::try_from(place).expect("it fits")))
+        .await;
+    node.events.close(id, fact(id, 1, 0).seq, end.seq).await?;
+    assert_eq!(keyspace.rows_in("event").await, 3);
+    Ok(())
+}
+
+#[tokio::test]
 async fn facts_that_may_have_been_written_are_not_taken_for_lost() -> Kept {
     let keyspace = Keyspace::take().await;
     let (mut proxy, config) = proxied(&keyspace).await;

@@ -49,9 +49,7 @@ impl Linear {
             slots: [slot("weight"), slot("bias")],
         })
     }
-}
 
-impl Linear {
     fn apply(&self, xs: &Tensor, after: After) -> Result<Tensor> {
         let gradient_of_x = self.lane.wants_gradient(xs);
         let op = LinearOp { lane: Arc::clone(&self.lane), after, slots: self.slots.clone(), gradient_of_x };
