@@ -19,6 +19,7 @@ mod group;
 mod ledger;
 mod messages;
 mod metrics;
+mod polled;
 mod producer;
 mod topics;
 
@@ -33,17 +34,12 @@ pub use config::KafkaConfig;
 pub use facts::{FactStore, KafkaFacts};
 use kubeml_actors::ports::PortError;
 pub use metrics::KafkaMetrics;
-use rdkafka::{
-    ClientConfig,
-    config::FromClientConfigAndContext as _,
-    consumer::{BaseConsumer, StreamConsumer},
-    producer::Producer as _,
-};
-use tokio::{sync::Mutex, task::spawn_blocking};
+use rdkafka::{ClientConfig, config::FromClientConfigAndContext as _, consumer::BaseConsumer, producer::Producer as _};
+use tokio::sync::Mutex;
 pub use topics::init;
 
 use self::{
-    client::{Context, Detached},
+    client::{Context, ask},
     producer::{Producer, unavailable},
     topics::Topic,
 };
@@ -89,10 +85,10 @@ impl Kafka {
     async fn has(&self, topics: &'static [Topic]) -> Result<(), PortError> {
         let (client, names) = (self.producer.client(), topics.iter().map(|topic| self.topic(*topic)));
         let names: Vec<String> = names.collect();
-        let asked = spawn_blocking(move || {
+        ask(move || {
             names.iter().try_for_each(|name| topics::partitions(client.client(), name, CHECK_TIMEOUT).map(drop))
-        });
-        asked.await.unwrap_or_else(|error| Err(PortError::Unavailable(format!("kafka: {error}"))))
+        })
+        .await
     }
 
     /// Returns when everything that was sent has arrived, or after `deadline`.
@@ -130,17 +126,7 @@ impl Kafka {
         Ok(self.config.overriding(settings))
     }
 
-    fn stream(
-        &self,
-        settings: &ClientConfig,
-        context: Context,
-    ) -> Result<Detached<StreamConsumer<Context>>, PortError> {
-        StreamConsumer::from_config_and_context(settings, context)
-            .map(Detached::new)
-            .map_err(|error| unavailable(&error))
-    }
-
-    fn polled(&self, settings: &ClientConfig, context: Context) -> Result<Detached<BaseConsumer<Context>>, PortError> {
-        BaseConsumer::from_config_and_context(settings, context).map(Detached::new).map_err(|error| unavailable(&error))
+    fn consumer(&self, settings: &ClientConfig, context: Context) -> Result<BaseConsumer<Context>, PortError> {
+        BaseConsumer::from_config_and_context(settings, context).map_err(|error| unavailable(&error))
     }
 }

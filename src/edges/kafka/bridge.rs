@@ -12,12 +12,13 @@ use kubeml_actors::{
 };
 use rdkafka::producer::Producer as _;
 use serde_json::{Map, Value};
-use tokio::{sync::Notify, task::spawn_blocking, time::timeout};
+use tokio::{sync::Notify, time::timeout};
 use uuid::Uuid;
 
 use super::{
     Kafka,
     bus::bury,
+    client::ask,
     group::{Handler, Incoming, Member, Verdict},
     ledger::Ledger,
     messages::{self, TaskMessage},
@@ -117,7 +118,7 @@ impl Submissions {
     async fn cluster(&mut self) -> Result<String, NotSubmitted> {
         if self.cluster.is_none() {
             let client = self.kafka.producer.client();
-            let asked = spawn_blocking(move || client.client().fetch_cluster_id(CLUSTER_ID_TIMEOUT)).await;
+            let asked = ask(move || Ok(client.client().fetch_cluster_id(CLUSTER_ID_TIMEOUT))).await;
             self.cluster = asked.ok().flatten();
         }
         self.cluster.clone().ok_or_else(|| NotSubmitted::Later("kafka did not tell its cluster's id".to_owned()))

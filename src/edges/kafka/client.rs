@@ -1,7 +1,8 @@
 //! What every client of librdkafka shares: its callbacks, and an end that holds up nobody.
 
-use std::{ops::Deref, sync::Arc, thread};
+use std::{ops::Deref, sync::Arc, thread, time::Duration};
 
+use kubeml_actors::ports::PortError;
 use rdkafka::{
     ClientContext, Statistics,
     config::RDKafkaLogLevel,
@@ -11,7 +12,12 @@ use rdkafka::{
     producer::ProducerContext,
 };
 
+use tokio::{sync::oneshot, time::timeout};
+
 use super::metrics::KafkaMetrics;
+
+/// Far beyond what a question's own timeouts allow.
+const ASK_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What becomes of a message that was sent: called once.
 pub type Outcome = Box<dyn FnOnce(Result<(), KafkaError>) + Send + Sync>;
@@ -81,6 +87,23 @@ impl ProducerContext for Context {
 pub fn is_fatal(error: &KafkaError) -> bool {
     matches!(error, KafkaError::MessageConsumptionFatal(_))
         || error.rdkafka_error_code() == Some(RDKafkaErrorCode::Fatal)
+}
+
+/// Asks librdkafka, which blocks, on a thread of its own: it may not come back at all (see [`super::polled`]), and must not
+/// hold up the end of the process then.
+pub async fn ask<T: Send + 'static>(
+    question: impl FnOnce() -> Result<T, PortError> + Send + 'static,
+) -> Result<T, PortError> {
+    let unavailable = |why: String| PortError::Unavailable(format!("kafka: {why}"));
+    let (answer, answered) = oneshot::channel();
+    // Who has asked may have gone away.
+    let asking = thread::Builder::new().name("kafka-ask".to_owned()).spawn(move || drop(answer.send(question())));
+    asking.map_err(|error| unavailable(format!("cannot start a thread: {error}")))?;
+    match timeout(ASK_TIMEOUT, answered).await {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(_)) => Err(unavailable("a question to its client panicked".to_owned())),
+        Err(_) => Err(unavailable(format!("its client has not come back from a call for {ASK_TIMEOUT:?}"))),
+    }
 }
 
 /// A client, whose end can take long or for ever, and therefore takes place on a thread that nobody waits for.

@@ -12,6 +12,7 @@ mod history;
 mod message;
 mod reader;
 mod repair;
+mod standstill;
 mod tail;
 
 use std::{

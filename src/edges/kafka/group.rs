@@ -3,28 +3,23 @@
 use std::{future::Future, sync::Arc, time::Duration};
 
 use kubeml_actors::ports::PortError;
-use rdkafka::{
-    Message, Offset, TopicPartitionList,
-    consumer::{CommitMode, Consumer as _, StreamConsumer},
-    error::KafkaError,
-};
+use rdkafka::{Message, Offset, TopicPartitionList, consumer::Consumer as _, error::KafkaError};
 use tokio::{
     sync::Notify,
-    task::spawn_blocking,
     time::{MissedTickBehavior, interval, sleep},
 };
 
 use super::{
     Kafka,
-    client::{Context, Detached, is_fatal},
+    client::Context,
     ledger::{Ledger, Receipt},
+    polled::Polled,
     producer::unavailable,
     topics::Topic,
 };
 
 const COMMIT_INTERVAL: Duration = Duration::from_millis(200);
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
-const ERROR_PAUSE: Duration = Duration::from_millis(100);
 
 /// What is done with a message.
 pub trait Handler: Send + 'static {
@@ -60,16 +55,17 @@ pub struct Member {
     pub stop: Arc<Notify>,
 }
 
-type Stream = Detached<StreamConsumer<Context>>;
+/// A message as it was read: its value, its time in milliseconds since 1970 or 0, and what settles it.
+type Read = (Option<Vec<u8>>, i64, Receipt);
 
 impl Member {
     /// Returns after `stop`.
     pub async fn run(self, mut handler: impl Handler) {
         loop {
             match self.join() {
-                Ok(stream) => {
-                    if self.follow(&Arc::new(stream), &mut handler).await {
-                        return;
+                Ok(mut stream) => {
+                    if self.follow(&mut stream, &mut handler).await {
+                        return stream.end(self.offsets()).await;
                     }
                 }
                 Err(error) => tracing::warn!(%error, group = self.group, "cannot read from kafka"),
@@ -79,61 +75,48 @@ impl Member {
         }
     }
 
-    fn join(&self) -> Result<Stream, PortError> {
-        let ledger = self.ledger.clone();
-        let revoked: Arc<dyn Fn() + Send + Sync> = Arc::new(move || ledger.forget());
+    fn join(&self) -> Result<Polled<Read>, PortError> {
+        let (ledger, revoking) = (self.ledger.clone(), self.ledger.clone());
+        let revoked: Arc<dyn Fn() + Send + Sync> = Arc::new(move || revoking.forget());
         let context = Context { client: self.client, metrics: self.kafka.metrics.clone(), revoked: Some(revoked) };
-        let stream = self.kafka.stream(&self.kafka.member(self.group)?, context)?;
-        stream.subscribe(&[&self.kafka.topic(Topic::Task)]).map_err(|error| unavailable(&error))?;
-        Ok(stream)
+        let consumer = self.kafka.consumer(&self.kafka.member(self.group)?, context)?;
+        consumer.subscribe(&[&self.kafka.topic(Topic::Task)]).map_err(|error| unavailable(&error))?;
+        // A receipt is of the time when the message was read: its partition may be taken away before it is handled.
+        Polled::start(consumer, move |message| {
+            let receipt = ledger.read(message.partition(), message.offset());
+            (message.payload().map(<[u8]>::to_vec), message.timestamp().to_millis().unwrap_or(0), receipt)
+        })
     }
 
-    /// Whether it was told to stop; otherwise the client has failed for good.
-    async fn follow(&self, stream: &Arc<Stream>, handler: &mut impl Handler) -> bool {
+    /// Whether it was told to stop; otherwise the client is of no use any more.
+    async fn follow(&self, stream: &mut Polled<Read>, handler: &mut impl Handler) -> bool {
         let mut commit_due = interval(COMMIT_INTERVAL);
         commit_due.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                () = self.stop.notified() => {
-                    let (stream, commits) = (stream.clone(), self.offsets());
-                    // The last acts of a client that is closed anyway.
-                    let _ = spawn_blocking(move || commits.map(|list| stream.commit(&list, CommitMode::Sync))).await;
-                    return true;
-                }
-                message = stream.recv() => match message {
-                    Ok(message) => self.pass_on(stream, &message, handler).await,
-                    Err(error) if is_fatal(&error) => return false,
-                    Err(error) => {
-                        tracing::debug!(%error, group = self.group, "reading from kafka");
-                        sleep(ERROR_PAUSE).await;
-                    }
+                () = self.stop.notified() => return true,
+                read = stream.next() => match read {
+                    Some(read) => self.pass_on(stream, read, handler).await,
+                    None => return false,
                 },
-                _ = commit_due.tick() => self.commit(stream),
+                _ = commit_due.tick() => {
+                    if let Some(offsets) = self.offsets() {
+                        stream.commit(offsets);
+                    }
+                }
             }
         }
     }
 
-    async fn pass_on(&self, stream: &Stream, message: &impl Message, handler: &mut impl Handler) {
-        let receipt = self.ledger.read(message.partition(), message.offset());
-        let timestamp = message.timestamp().to_millis().unwrap_or(0);
-        match handler.handle(Incoming { value: message.payload(), timestamp, receipt }).await {
+    async fn pass_on(&self, stream: &mut Polled<Read>, read: Read, handler: &mut impl Handler) {
+        let (value, timestamp, receipt) = read;
+        match handler.handle(Incoming { value: value.as_deref(), timestamp, receipt }).await {
             Verdict::Settled => self.ledger.settle(receipt),
             Verdict::Held => {}
             Verdict::Again(pause) => {
                 sleep(pause).await;
-                let offset = Offset::Offset(receipt.offset);
-                // Without waiting; if the partition is not ours any more, its new owner reads the message.
-                if let Err(error) = stream.seek(message.topic(), receipt.partition, offset, Duration::ZERO) {
-                    tracing::debug!(%error, group = self.group, "cannot go back to a message");
-                }
+                stream.go_back(self.kafka.topic(Topic::Task), receipt.partition, receipt.offset);
             }
-        }
-    }
-
-    fn commit(&self, stream: &Stream) {
-        let Some(list) = self.offsets() else { return };
-        if let Err(error) = stream.commit(&list, CommitMode::Async) {
-            tracing::debug!(%error, group = self.group, "cannot commit");
         }
     }
 

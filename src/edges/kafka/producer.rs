@@ -12,10 +12,10 @@ use rdkafka::{
     message::OwnedHeaders,
     producer::{BaseRecord, Producer as _, PurgeConfig, ThreadedProducer},
 };
-use tokio::{sync::oneshot, task::spawn_blocking, time::timeout};
+use tokio::{sync::oneshot, time::timeout};
 
 use super::{
-    client::{Context, Detached, Outcome},
+    client::{Context, Detached, Outcome, ask},
     config::KafkaConfig,
 };
 
@@ -114,12 +114,7 @@ impl Producer {
     /// Returns when everything that was sent has arrived, or after `deadline`.
     pub async fn flush(&self, deadline: Duration) -> Result<(), PortError> {
         let client = self.client();
-        let flushed = spawn_blocking(move || client.flush(deadline)).await;
-        match flushed {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(unavailable(&error)),
-            Err(error) => Err(PortError::Unavailable(format!("kafka: {error}"))),
-        }
+        ask(move || client.flush(deadline).map_err(|error| unavailable(&error))).await
     }
 
     /// The client itself, for what is asked of brokers.

@@ -11,13 +11,15 @@ use kubeml_actors::{
     testing::contracts::samples,
 };
 use rdkafka::{
+    Offset, TopicPartitionList,
+    consumer::Consumer as _,
     mocking::MockCluster,
     producer::DefaultProducerContext,
     types::{RDKafkaApiKey, RDKafkaRespErr},
 };
 use tokio::time::{sleep, timeout};
 
-use super::{producer::Message, *};
+use super::{polled::Polled, producer::Message, *};
 
 const SOON: Duration = Duration::from_secs(60);
 const GIVEN_AGAIN: Duration = Duration::from_secs(2);
@@ -255,4 +257,28 @@ async fn a_message_is_settled_when_its_dead_letter_has_arrived() {
     let received = timeout(SOON, bus.receive()).await.expect("it holds nothing up");
     assert_eq!((received, outcomes("ok")), (Ok(hint), 1));
     bus.close(SOON).await;
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_come_back_from_a_call_is_given_up_and_one_with_nothing_to_read_is_not() {
+    let (_brokers, kafka) = brokers(&[]);
+    let reader = |topic: Topic| {
+        let context = Context { client: "test", metrics: kafka.metrics.clone(), revoked: None };
+        let consumer = kafka.consumer(&kafka.reader().expect("good settings"), context).expect("a consumer");
+        let mut partitions = TopicPartitionList::new();
+        for partition in 0..2 {
+            partitions.add_partition_offset(topic.name(), partition, Offset::Beginning).expect("it can be read from");
+        }
+        consumer.assign(&partitions).expect("they are there");
+        consumer
+    };
+    let (_hold, held) = std::sync::mpsc::channel::<()>();
+    let mut stuck = Polled::start(reader(Topic::Test), move |_| held.recv()).expect("a thread");
+    let mut quiet = Polled::start(reader(Topic::LoadData), |_| ()).expect("a thread");
+    KafkaBus::start(kafka.clone(), false).send_test().await.expect("it arrives");
+    tokio::select! {
+        read = stuck.next() => assert!(read.is_none()),
+        _ = quiet.next() => panic!("there is nothing to read, and nothing wrong"),
+        () = sleep(SOON) => panic!("in time"),
+    }
 }

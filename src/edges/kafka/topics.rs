@@ -16,10 +16,9 @@ use rdkafka::{
     metadata::Metadata,
     types::RDKafkaRespErr,
 };
-use tokio::task::spawn_blocking;
 
 use super::{
-    client::{Context, Detached},
+    client::{Context, Detached, ask},
     config::KafkaConfig,
     producer::unavailable,
 };
@@ -84,8 +83,7 @@ pub async fn init(config: &KafkaConfig) -> Result<Vec<String>, PortError> {
     let refused = |error| PortError::Rejected(format!("[bus.kafka]: {error}"));
     let admin: AdminClient<DefaultClientContext> = settings.create().map_err(refused)?;
     let asker: BaseConsumer<Said> = settings.create_with_context(Said::default()).map_err(refused)?;
-    let metadata = spawn_blocking(move || ask(&Detached::new(asker))).await;
-    let metadata = metadata.map_err(|error| PortError::Unavailable(format!("kafka: {error}")))??;
+    let metadata = ask(move || metadata(&Detached::new(asker))).await?;
     let replication = i32::try_from(metadata.brokers().len()).unwrap_or(REPLICATION_MAX).clamp(1, REPLICATION_MAX);
     let mut done = Vec::new();
     for topic in Topic::ALL {
@@ -100,7 +98,7 @@ pub async fn init(config: &KafkaConfig) -> Result<Vec<String>, PortError> {
 }
 
 /// Blocks. Of a connection that does not come about, librdkafka gives the reason in its log only.
-fn ask(client: &BaseConsumer<Said>) -> Result<Metadata, PortError> {
+fn metadata(client: &BaseConsumer<Said>) -> Result<Metadata, PortError> {
     let asked = client.fetch_metadata(None, TIMEOUT);
     asked.map_err(|error| {
         // What it logs waits for a poll.

@@ -5,7 +5,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use kubeml_actors::{
@@ -15,23 +15,24 @@ use kubeml_actors::{
 };
 use rdkafka::{
     Message,
-    consumer::{Consumer as _, StreamConsumer},
+    consumer::{BaseConsumer, Consumer as _},
     producer::Producer as _,
 };
 use tokio::{
     sync::{Notify, Semaphore, watch},
-    task::spawn_blocking,
     time::{MissedTickBehavior, interval, sleep},
 };
 
 use super::{
     super::{
         Kafka,
-        client::{Context, Detached, is_fatal},
+        client::{Context, ask},
+        polled::Polled,
     },
     heard::{Heard, News},
     history::{self, Partitions},
     message::fact,
+    standstill::Standstill,
     tail::Tail,
 };
 
@@ -102,8 +103,7 @@ impl Reader {
         let _permit = self.historians.acquire().await.map_err(closed)?;
         let (kafka, topic, after) = (live.kafka.clone(), live.topic.clone(), after.clone());
         let head = self.heard.head.borrow().clone();
-        let read = spawn_blocking(move || history::read(&kafka, &topic, &after, &head, limit)).await;
-        read.unwrap_or_else(|error| Err(PortError::Unavailable(format!("kafka: {error}"))))
+        ask(move || history::read(&kafka, &topic, &after, &head, limit)).await
     }
 }
 
@@ -111,6 +111,7 @@ impl Reader {
 async fn pulse(live: Arc<Live>) {
     let mut due = interval(PULSE);
     due.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut standstill = Standstill::default();
     loop {
         due.tick().await;
         // Taken first: what is read meanwhile may lie beyond the answer.
@@ -132,6 +133,12 @@ async fn pulse(live: Arc<Live>) {
                 }
                 if read.lies_beyond(&end) || (!read.is_unknown() && read.0.len() < end.0.len()) {
                     live.has_changed.notify_one();
+                } else if standstill.look(&read, &end, Instant::now()) {
+                    tracing::warn!(
+                        topic = live.topic,
+                        "facts are not heard although there are: reading on with another client"
+                    );
+                    live.has_changed.notify_one();
                 }
             }
             Err(error) if was => {
@@ -149,7 +156,7 @@ async fn listen(live: Arc<Live>) {
         match listener.open().await {
             Ok(consumer) => {
                 was_told = false;
-                listener.follow(&consumer).await;
+                listener.follow(consumer).await;
             }
             Err(error) if !was_told => {
                 tracing::warn!(%error, topic = live.topic, "cannot listen to facts yet");
@@ -168,21 +175,21 @@ struct Listener {
     target: Position,
 }
 
-type Stream = Detached<StreamConsumer<Context>>;
+/// A message's partition and offset, and its fact.
+type Told = (i32, i64, Option<TaskEvent>);
 
 impl Listener {
     /// A consumer that goes on where the last one stopped, or begins a little before the end.
-    async fn open(&mut self) -> Result<Stream, PortError> {
+    async fn open(&mut self) -> Result<Polled<Told>, PortError> {
         let (kafka, topic, read) = (self.live.kafka.clone(), self.live.topic.clone(), self.live.read().clone());
-        let opened = spawn_blocking(move || open(&kafka, &topic, read));
-        let opened = opened.await.map_err(|error| PortError::Unavailable(format!("kafka: {error}")))?;
-        let Opened { consumer, start, end, goes_on } = opened?;
+        let Opened { consumer, start, end, goes_on } = ask(move || open(&kafka, &topic, read)).await?;
+        let told = Polled::start(consumer, |message| (message.partition(), message.offset(), fact(message.headers())))?;
         if !goes_on && self.begin(&start, end) {
             sleep(NOTICE).await;
         }
         *self.live.read() = Some(start);
         self.catch_up();
-        Ok(consumer)
+        Ok(told)
     }
 
     /// At first, and when the topic is not the one that was read: then `true`, and listeners see the head fall before it
@@ -200,18 +207,14 @@ impl Listener {
     }
 
     /// Returns when the consumer is of no use any more.
-    async fn follow(&mut self, consumer: &Stream) {
+    async fn follow(&mut self, mut consumer: Polled<Told>) {
         loop {
             tokio::select! {
-                message = consumer.recv() => match message {
-                    Ok(message) => {
-                        let (partition, offset) = (message.partition(), message.offset());
-                        if !self.take(partition, offset, fact(message.headers())) {
-                            return;
-                        }
-                    }
-                    Err(error) if is_fatal(&error) => return,
-                    Err(error) => tracing::debug!(%error, "listening to facts"),
+                told = consumer.next() => match told {
+                    Some((partition, offset, event)) => if !self.take(partition, offset, event) {
+                        return;
+                    },
+                    None => return,
                 },
                 () = self.live.has_changed.notified() => return,
             }
@@ -275,7 +278,7 @@ impl Listener {
 }
 
 struct Opened {
-    consumer: Stream,
+    consumer: BaseConsumer<Context>,
     start: Position,
     end: Position,
     /// It starts where `read` was; otherwise the topic has not got so far.
@@ -284,12 +287,12 @@ struct Opened {
 
 fn open(kafka: &Kafka, topic: &str, read: Option<Position>) -> Result<Opened, PortError> {
     let context = Context { client: "facts", metrics: kafka.metrics.clone(), revoked: None };
-    let consumer = kafka.stream(&kafka.reader()?, context)?;
+    let consumer = kafka.consumer(&kafka.reader()?, context)?;
     let partitions = Partitions::ask(consumer.client(), topic)?;
     let end = partitions.end();
     let read = read.filter(|read| !read.lies_beyond(&end));
     let start = read.as_ref().map_or_else(|| partitions.shortly_before_the_end(), |read| partitions.bounded(read));
-    partitions.assign(&*consumer, topic, &start)?;
+    partitions.assign(&consumer, topic, &start)?;
     Ok(Opened { consumer, start, end, goes_on: read.is_some() })
 }
 
@@ -305,9 +308,6 @@ impl Live {
     /// Where the topic ends just now, if there is one.
     async fn end(&self) -> Result<Option<Position>, PortError> {
         let (client, topic) = (self.kafka.producer.client(), self.topic.clone());
-        let asked =
-            spawn_blocking(move || Ok(Partitions::find(client.client(), &topic)?.map(|partitions| partitions.end())));
-        let asked = asked.await;
-        asked.unwrap_or_else(|error| Err(PortError::Unavailable(format!("kafka: {error}"))))
+        ask(move || Ok(Partitions::find(client.client(), &topic)?.map(|partitions| partitions.end()))).await
     }
 }
