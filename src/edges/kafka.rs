@@ -39,7 +39,7 @@ use tokio::sync::Mutex;
 pub use topics::init;
 
 use self::{
-    client::{Context, ask},
+    client::{Context, Detached, ask},
     producer::{Producer, unavailable},
     topics::Topic,
 };
@@ -122,11 +122,17 @@ impl Kafka {
             // All partitions change hands at once: the cooperative strategies lose track of lost ones (librdkafka 5604).
             .set("partition.assignment.strategy", "range")
             .set("session.timeout.ms", "10000")
+            // Between two messages; others of the group wait as long for one that hangs.
+            .set("max.poll.interval.ms", "60000")
             .set("queued.max.messages.kbytes", "2048");
         Ok(self.config.overriding(settings))
     }
 
-    fn consumer(&self, settings: &ClientConfig, context: Context) -> Result<BaseConsumer<Context>, PortError> {
-        BaseConsumer::from_config_and_context(settings, context).map_err(|error| unavailable(&error))
+    fn consumer(
+        &self,
+        settings: &ClientConfig,
+        context: Context,
+    ) -> Result<Detached<BaseConsumer<Context>>, PortError> {
+        BaseConsumer::from_config_and_context(settings, context).map(Detached::new).map_err(|error| unavailable(&error))
     }
 }

@@ -12,12 +12,17 @@ use rdkafka::{
     producer::ProducerContext,
 };
 
-use tokio::{sync::oneshot, time::timeout};
+use tokio::{
+    sync::{Semaphore, oneshot},
+    time::timeout,
+};
 
 use super::metrics::KafkaMetrics;
 
 /// Far beyond what a question's own timeouts allow.
 const ASK_TIMEOUT: Duration = Duration::from_secs(60);
+/// Questions under way: far more than there are askers.
+static ASKING: Semaphore = Semaphore::const_new(128);
 
 /// What becomes of a message that was sent: called once.
 pub type Outcome = Box<dyn FnOnce(Result<(), KafkaError>) + Send + Sync>;
@@ -89,16 +94,21 @@ pub fn is_fatal(error: &KafkaError) -> bool {
         || error.rdkafka_error_code() == Some(RDKafkaErrorCode::Fatal)
 }
 
-/// Asks librdkafka, which blocks, on a thread of its own: it may not come back at all (see [`super::polled`]), and must not
-/// hold up the end of the process then.
+/// Asks librdkafka, which blocks, on a thread of its own: it may not come back at all (see [`super::polled`]), and has no
+/// thread that others need then.
 pub async fn ask<T: Send + 'static>(
     question: impl FnOnce() -> Result<T, PortError> + Send + 'static,
 ) -> Result<T, PortError> {
     let unavailable = |why: String| PortError::Unavailable(format!("kafka: {why}"));
+    let asking = ASKING.try_acquire().map_err(|_| unavailable("too many calls have not come back".to_owned()))?;
     let (answer, answered) = oneshot::channel();
-    // Who has asked may have gone away.
-    let asking = thread::Builder::new().name("kafka-ask".to_owned()).spawn(move || drop(answer.send(question())));
-    asking.map_err(|error| unavailable(format!("cannot start a thread: {error}")))?;
+    let ask = move || {
+        // Who has asked may have gone away.
+        let _ = answer.send(question());
+        drop(asking);
+    };
+    let started = thread::Builder::new().name("kafka-ask".to_owned()).spawn(ask);
+    started.map_err(|error| unavailable(format!("cannot start a thread: {error}")))?;
     match timeout(ASK_TIMEOUT, answered).await {
         Ok(Ok(answer)) => answer,
         Ok(Err(_)) => Err(unavailable("a question to its client panicked".to_owned())),
@@ -113,19 +123,24 @@ impl<T: Send + 'static> Detached<T> {
     pub fn new(client: T) -> Self {
         Self(Some(client))
     }
+
+    /// Waits for its end.
+    pub fn close(mut self) {
+        drop(self.0.take());
+    }
 }
 
 impl<T: Send + 'static> Deref for Detached<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        self.0.as_ref().expect("only drop takes it")
+        self.0.as_ref().expect("only its end takes it")
     }
 }
 
 impl<T: Send + 'static> Drop for Detached<T> {
     fn drop(&mut self) {
-        let client = self.0.take();
+        let Some(client) = self.0.take() else { return };
         // Without a thread it ends here, as it would have without this type.
         let _ = thread::Builder::new().name("kafka-close".to_owned()).spawn(move || drop(client));
     }

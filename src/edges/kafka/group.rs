@@ -55,8 +55,13 @@ pub struct Member {
     pub stop: Arc<Notify>,
 }
 
-/// A message as it was read: its value, its time in milliseconds since 1970 or 0, and what settles it.
-type Read = (Option<Vec<u8>>, i64, Receipt);
+/// A message as it was read.
+struct Read {
+    partition: i32,
+    offset: i64,
+    timestamp: i64,
+    value: Option<Vec<u8>>,
+}
 
 impl Member {
     /// Returns after `stop`.
@@ -70,21 +75,22 @@ impl Member {
                 }
                 Err(error) => tracing::warn!(%error, group = self.group, "cannot read from kafka"),
             }
-            self.ledger.forget();
             sleep(RETRY_PAUSE).await;
         }
     }
 
     fn join(&self) -> Result<Polled<Read>, PortError> {
-        let (ledger, revoking) = (self.ledger.clone(), self.ledger.clone());
-        let revoked: Arc<dyn Fn() + Send + Sync> = Arc::new(move || revoking.forget());
+        let (ledger, lease) = (self.ledger.clone(), self.ledger.lend());
+        let revoked: Arc<dyn Fn() + Send + Sync> = Arc::new(move || ledger.revoked(lease));
         let context = Context { client: self.client, metrics: self.kafka.metrics.clone(), revoked: Some(revoked) };
         let consumer = self.kafka.consumer(&self.kafka.member(self.group)?, context)?;
         consumer.subscribe(&[&self.kafka.topic(Topic::Task)]).map_err(|error| unavailable(&error))?;
-        // A receipt is of the time when the message was read: its partition may be taken away before it is handled.
-        Polled::start(consumer, move |message| {
-            let receipt = ledger.read(message.partition(), message.offset());
-            (message.payload().map(<[u8]>::to_vec), message.timestamp().to_millis().unwrap_or(0), receipt)
+        // One at a time: what goes back would come after what was read ahead.
+        Polled::start(consumer, 1, |message| Read {
+            partition: message.partition(),
+            offset: message.offset(),
+            timestamp: message.timestamp().to_millis().unwrap_or(0),
+            value: message.payload().map(<[u8]>::to_vec),
         })
     }
 
@@ -109,8 +115,9 @@ impl Member {
     }
 
     async fn pass_on(&self, stream: &mut Polled<Read>, read: Read, handler: &mut impl Handler) {
-        let (value, timestamp, receipt) = read;
-        match handler.handle(Incoming { value: value.as_deref(), timestamp, receipt }).await {
+        let receipt = self.ledger.read(read.partition, read.offset);
+        let message = Incoming { value: read.value.as_deref(), timestamp: read.timestamp, receipt };
+        match handler.handle(message).await {
             Verdict::Settled => self.ledger.settle(receipt),
             Verdict::Held => {}
             Verdict::Again(pause) => {

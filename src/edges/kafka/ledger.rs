@@ -21,7 +21,12 @@ struct Books {
     partitions: HashMap<i32, Partition>,
     /// Grows when partitions are taken away: what was read before is not ours to commit.
     era: u64,
+    lease: u64,
 }
+
+/// Who reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lease(u64);
 
 #[derive(Default)]
 struct Partition {
@@ -80,14 +85,30 @@ impl Ledger {
         grown.collect()
     }
 
-    /// Partitions have been taken away.
-    pub fn forget(&self) {
+    /// Begins anew for another client: from now on the one before takes nothing away, however late it ends.
+    pub fn lend(&self) -> Lease {
         let mut books = self.lock();
-        books.era += 1;
-        drop(mem::take(&mut books.partitions));
+        books.forget();
+        books.lease += 1;
+        Lease(books.lease)
+    }
+
+    /// Partitions have been taken away from the client that has the lease.
+    pub fn revoked(&self, lease: Lease) {
+        let mut books = self.lock();
+        if books.lease == lease.0 {
+            books.forget();
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Books> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Books {
+    fn forget(&mut self) {
+        self.era += 1;
+        drop(mem::take(&mut self.partitions));
     }
 }

@@ -114,7 +114,9 @@ impl Producer {
     /// Returns when everything that was sent has arrived, or after `deadline`.
     pub async fn flush(&self, deadline: Duration) -> Result<(), PortError> {
         let client = self.client();
-        ask(move || client.flush(deadline).map_err(|error| unavailable(&error))).await
+        let flushed = ask(move || client.flush(deadline).map_err(|error| unavailable(&error)));
+        let late = |_| PortError::Unavailable("kafka: its client does not come back from a flush".to_owned());
+        timeout(deadline + PURGE_TIMEOUT, flushed).await.map_err(late)?
     }
 
     /// The client itself, for what is asked of brokers.

@@ -17,9 +17,18 @@ use rdkafka::{
     producer::DefaultProducerContext,
     types::{RDKafkaApiKey, RDKafkaRespErr},
 };
-use tokio::time::{sleep, timeout};
+use tokio::{
+    sync::Notify,
+    time::{sleep, timeout},
+};
 
-use super::{polled::Polled, producer::Message, *};
+use super::{
+    group::{Handler, Incoming, Member, Verdict},
+    ledger::{Ledger, Receipt},
+    polled::Polled,
+    producer::Message,
+    *,
+};
 
 const SOON: Duration = Duration::from_secs(60);
 const GIVEN_AGAIN: Duration = Duration::from_secs(2);
@@ -273,12 +282,54 @@ async fn a_client_that_does_not_come_back_from_a_call_is_given_up_and_one_with_n
         consumer
     };
     let (_hold, held) = std::sync::mpsc::channel::<()>();
-    let mut stuck = Polled::start(reader(Topic::Test), move |_| held.recv()).expect("a thread");
-    let mut quiet = Polled::start(reader(Topic::LoadData), |_| ()).expect("a thread");
+    let mut stuck = Polled::start(reader(Topic::Test), 1, move |_| held.recv()).expect("a thread");
+    let mut quiet = Polled::start(reader(Topic::LoadData), 1, |_| ()).expect("a thread");
     KafkaBus::start(kafka.clone(), false).send_test().await.expect("it arrives");
     tokio::select! {
         read = stuck.next() => assert!(read.is_none()),
         _ = quiet.next() => panic!("there is nothing to read, and nothing wrong"),
         () = sleep(SOON) => panic!("in time"),
     }
+}
+
+/// Says of the first message that it shall come again, and keeps all that are settled: partition, offset, value.
+struct Hesitant {
+    hesitates: bool,
+    settled: Arc<StdMutex<Vec<(i32, i64, String)>>>,
+}
+
+impl Handler for Hesitant {
+    async fn handle(&mut self, message: Incoming<'_>) -> Verdict {
+        if std::mem::take(&mut self.hesitates) {
+            return Verdict::Again(Duration::from_millis(10));
+        }
+        let value = String::from_utf8_lossy(message.value.unwrap_or_default()).into_owned();
+        let Receipt { partition, offset, .. } = message.receipt;
+        self.settled.lock().expect("nobody panicked").push((partition, offset, value));
+        Verdict::Settled
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_that_comes_again_comes_before_those_after_it_and_costs_no_other_partition_any() {
+    let (_brokers, kafka) = brokers(&[]);
+    let values: Vec<String> = (0..60).map(|number| format!("{number:02}")).collect();
+    let messages =
+        values.iter().map(|value| Message { topic: "task", key: Some(value), value: value.as_bytes(), headers: None });
+    kafka.producer.deliver(messages).await.expect("they arrive");
+    let (settled, stop) = (Arc::new(StdMutex::new(Vec::new())), Arc::new(Notify::new()));
+    let ledger = Arc::new(Ledger::default());
+    let member = Member { kafka, client: "test", group: "test", ledger, stop: stop.clone() };
+    let running = tokio::spawn(member.run(Hesitant { hesitates: true, settled: settled.clone() }));
+    eventually("all are settled", async || settled.lock().expect("nobody panicked").len() >= values.len()).await;
+    stop.notify_one();
+    running.await.expect("it ends");
+    let settled = settled.lock().expect("nobody panicked").clone();
+    for partition in 0..2 {
+        let of_partition = settled.iter().filter(|(of, ..)| *of == partition);
+        assert!(of_partition.map(|(_, offset, _)| offset).is_sorted(), "{settled:?}");
+    }
+    let mut all: Vec<String> = settled.into_iter().map(|(_, _, value)| value).collect();
+    all.sort();
+    assert_eq!(all, values);
 }

@@ -26,7 +26,7 @@ use tokio::{
 use super::{
     super::{
         Kafka,
-        client::{Context, ask},
+        client::{Context, Detached, ask},
         polled::Polled,
     },
     heard::{Heard, News},
@@ -40,12 +40,14 @@ const PULSE: Duration = Duration::from_secs(1);
 /// Time for listeners to see that the log is another one.
 const NOTICE: Duration = Duration::from_secs(1);
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
+/// Facts read ahead.
+const AHEAD: usize = 64;
 /// Readers of history side by side: each has a client of its own.
 const HISTORIANS_MAX: usize = 4;
 
 pub struct Reader {
     heard: Arc<Live>,
-    historians: Semaphore,
+    historians: Arc<Semaphore>,
     _tasks: [AbortOnDrop; 2],
 }
 
@@ -79,7 +81,7 @@ impl Reader {
             ring,
         });
         let tasks = [tokio::spawn(listen(live.clone())), tokio::spawn(pulse(live.clone()))];
-        Self { heard: live, historians: Semaphore::new(HISTORIANS_MAX), _tasks: tasks.map(AbortOnDrop) }
+        Self { heard: live, historians: Arc::new(Semaphore::new(HISTORIANS_MAX)), _tasks: tasks.map(AbortOnDrop) }
     }
 
     pub fn head(&self) -> watch::Receiver<Position> {
@@ -100,10 +102,14 @@ impl Reader {
             return Ok(page);
         }
         let closed = |_| PortError::Unavailable("kafka: the log of facts is closed".to_owned());
-        let _permit = self.historians.acquire().await.map_err(closed)?;
+        let permit = self.historians.clone().acquire_owned().await.map_err(closed)?;
         let (kafka, topic, after) = (live.kafka.clone(), live.topic.clone(), after.clone());
         let head = self.heard.head.borrow().clone();
-        ask(move || history::read(&kafka, &topic, &after, &head, limit)).await
+        ask(move || {
+            let _permit = permit;
+            history::read(&kafka, &topic, &after, &head, limit)
+        })
+        .await
     }
 }
 
@@ -119,6 +125,9 @@ async fn pulse(live: Arc<Live>) {
         let answer = live.end().await;
         let is_there = matches!(answer, Ok(Some(_)));
         let was = live.is_reachable.swap(is_there, Ordering::Relaxed);
+        if !was {
+            standstill = Standstill::default();
+        }
         match answer {
             Ok(None) => {
                 // Whatever is there next is another log, however far it has got when it is looked at.
@@ -183,7 +192,8 @@ impl Listener {
     async fn open(&mut self) -> Result<Polled<Told>, PortError> {
         let (kafka, topic, read) = (self.live.kafka.clone(), self.live.topic.clone(), self.live.read().clone());
         let Opened { consumer, start, end, goes_on } = ask(move || open(&kafka, &topic, read)).await?;
-        let told = Polled::start(consumer, |message| (message.partition(), message.offset(), fact(message.headers())))?;
+        let told =
+            Polled::start(consumer, AHEAD, |message| (message.partition(), message.offset(), fact(message.headers())))?;
         if !goes_on && self.begin(&start, end) {
             sleep(NOTICE).await;
         }
@@ -278,7 +288,7 @@ impl Listener {
 }
 
 struct Opened {
-    consumer: BaseConsumer<Context>,
+    consumer: Detached<BaseConsumer<Context>>,
     start: Position,
     end: Position,
     /// It starts where `read` was; otherwise the topic has not got so far.
@@ -292,7 +302,7 @@ fn open(kafka: &Kafka, topic: &str, read: Option<Position>) -> Result<Opened, Po
     let end = partitions.end();
     let read = read.filter(|read| !read.lies_beyond(&end));
     let start = read.as_ref().map_or_else(|| partitions.shortly_before_the_end(), |read| partitions.bounded(read));
-    partitions.assign(&consumer, topic, &start)?;
+    partitions.assign(&*consumer, topic, &start)?;
     Ok(Opened { consumer, start, end, goes_on: read.is_some() })
 }
 

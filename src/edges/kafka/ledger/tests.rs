@@ -24,8 +24,9 @@ fn the_first_unsettled_message_holds_back_all_after_it() {
 #[test]
 fn what_was_read_before_partitions_were_taken_away_is_forgotten() {
     let ledger = Ledger::default();
+    let lease = ledger.lend();
     let before = ledger.read(0, 7);
-    ledger.forget();
+    ledger.revoked(lease);
     ledger.settle(before);
     assert_eq!(ledger.commits(), []);
     let again = ledger.read(0, 7);
@@ -33,6 +34,22 @@ fn what_was_read_before_partitions_were_taken_away_is_forgotten() {
     assert_eq!(ledger.commits(), [(0, 7)], "another owner's receipt settles nothing");
     ledger.settle(again);
     assert_eq!(ledger.commits(), [(0, 8)]);
+}
+
+#[test]
+fn a_client_that_ends_late_takes_nothing_from_its_successor() {
+    let ledger = Ledger::default();
+    let hanging = ledger.lend();
+    let lost = ledger.read(0, 7);
+    ledger.lend();
+    ledger.settle(lost);
+    assert_eq!(ledger.commits(), []);
+    let unsettled = ledger.read(0, 7);
+    ledger.revoked(hanging);
+    ledger.settle(ledger.read(0, 8));
+    assert_eq!(ledger.commits(), [(0, 7)], "what it reads again is not settled yet");
+    ledger.settle(unsettled);
+    assert_eq!(ledger.commits(), [(0, 9)]);
 }
 
 #[test]
