@@ -87,8 +87,13 @@ impl Node {
 
     /// Ends the actors. The stores close with the last of them.
     pub async fn stop(self) {
-        drop(self.bridge);
-        if tokio::time::timeout(STOP_TIMEOUT, self.tree.stop()).await.is_err() {
+        let bridge = async {
+            if let Some(bridge) = self.bridge {
+                bridge.close(STOP_TIMEOUT).await;
+            }
+        };
+        let (stopped, ()) = tokio::join!(tokio::time::timeout(STOP_TIMEOUT, self.tree.stop()), bridge);
+        if stopped.is_err() {
             tracing::warn!("actors did not end in time");
         }
         if let Some(Cluster { kafka, bus, state, .. }) = self.cluster {

@@ -6,13 +6,10 @@
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use kubeml_actors::{
-    background::AbortOnDrop,
-    task::{Submission, TaskId},
-};
+use kubeml_actors::task::{Submission, TaskId};
 use rdkafka::producer::Producer as _;
 use serde_json::{Map, Value};
-use tokio::{sync::Notify, time::timeout};
+use tokio::{sync::Notify, task::JoinHandle, time::timeout};
 use uuid::Uuid;
 
 use super::{
@@ -46,18 +43,32 @@ pub enum NotSubmitted {
     Never(String),
 }
 
-/// Runs until it is dropped.
+/// Runs until it is closed or dropped.
 pub struct Bridge {
-    _member: AbortOnDrop,
+    stop: Arc<Notify>,
+    member: JoinHandle<()>,
 }
 
 impl Bridge {
     /// Must be called on a tokio runtime.
     pub fn start(kafka: Arc<Kafka>, submit: Arc<dyn Submit>) -> Self {
         let (ledger, stop) = (Arc::new(Ledger::default()), Arc::new(Notify::new()));
-        let member = Member { kafka: kafka.clone(), client: "bridge", group: GROUP, ledger, stop };
+        let member = Member { kafka: kafka.clone(), client: "bridge", group: GROUP, ledger, stop: stop.clone() };
         let submissions = Submissions { kafka, submit, cluster: None, backoff: BACKOFF_FIRST };
-        Self { _member: AbortOnDrop(tokio::spawn(member.run(submissions))) }
+        Self { stop, member: tokio::spawn(member.run(submissions)) }
+    }
+
+    /// Commits what was submitted and leaves the group to others, if that takes no longer than `deadline`.
+    pub async fn close(mut self, deadline: Duration) {
+        self.stop.notify_one();
+        // Whatever happens to it: what is read again is submitted once.
+        let _ = timeout(deadline, &mut self.member).await;
+    }
+}
+
+impl Drop for Bridge {
+    fn drop(&mut self) {
+        self.member.abort();
     }
 }
 

@@ -100,20 +100,20 @@ pub async fn ask<T: Send + 'static>(
     question: impl FnOnce() -> Result<T, PortError> + Send + 'static,
 ) -> Result<T, PortError> {
     let unavailable = |why: String| PortError::Unavailable(format!("kafka: {why}"));
-    let asking = ASKING.try_acquire().map_err(|_| unavailable("too many calls have not come back".to_owned()))?;
-    let (answer, answered) = oneshot::channel();
-    let ask = move || {
-        // Who has asked may have gone away.
-        let _ = answer.send(question());
-        drop(asking);
+    let late = |_| unavailable(format!("its client has not come back from a call for {ASK_TIMEOUT:?}"));
+    let answered = async {
+        let place = ASKING.acquire().await.map_err(|error| unavailable(error.to_string()))?;
+        let (answer, answered) = oneshot::channel();
+        let ask = move || {
+            // Who has asked may have gone away.
+            let _ = answer.send(question());
+            drop(place);
+        };
+        let started = thread::Builder::new().name("kafka-ask".to_owned()).spawn(ask);
+        started.map_err(|error| unavailable(format!("cannot start a thread: {error}")))?;
+        answered.await.map_err(|_| unavailable("a question to its client panicked".to_owned()))?
     };
-    let started = thread::Builder::new().name("kafka-ask".to_owned()).spawn(ask);
-    started.map_err(|error| unavailable(format!("cannot start a thread: {error}")))?;
-    match timeout(ASK_TIMEOUT, answered).await {
-        Ok(Ok(answer)) => answer,
-        Ok(Err(_)) => Err(unavailable("a question to its client panicked".to_owned())),
-        Err(_) => Err(unavailable(format!("its client has not come back from a call for {ASK_TIMEOUT:?}"))),
-    }
+    timeout(ASK_TIMEOUT, answered).await.map_err(late)?
 }
 
 /// A client, whose end can take long or for ever, and therefore takes place on a thread that nobody waits for.

@@ -1,5 +1,7 @@
 //! A fact as a message: the older line in its value, the fact itself in a header, its task as the key.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use kubeml_actors::{event::TaskEvent, ports::PortError};
 use rdkafka::message::{Header, Headers, OwnedHeaders};
 
@@ -33,6 +35,11 @@ impl FactMessage {
 
 /// The fact of a message; `None` for what others have written.
 pub fn fact(headers: Option<&impl Headers>) -> Option<TaskEvent> {
-    let fact = headers?.iter().find(|header| header.key == FACT_HEADER)?;
-    codec::decode(fact.value?).ok()
+    let headers = headers?;
+    let found = || {
+        let fact = headers.iter().find(|header| header.key == FACT_HEADER)?;
+        codec::decode(fact.value?).ok()
+    };
+    // The library panics at a header's name that is not UTF-8: one message of somebody's must not end the listening.
+    catch_unwind(AssertUnwindSafe(found)).unwrap_or_default()
 }

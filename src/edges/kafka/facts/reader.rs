@@ -47,7 +47,7 @@ const HISTORIANS_MAX: usize = 4;
 
 pub struct Reader {
     heard: Arc<Live>,
-    historians: Arc<Semaphore>,
+    historians: Semaphore,
     _tasks: [AbortOnDrop; 2],
 }
 
@@ -81,7 +81,7 @@ impl Reader {
             ring,
         });
         let tasks = [tokio::spawn(listen(live.clone())), tokio::spawn(pulse(live.clone()))];
-        Self { heard: live, historians: Arc::new(Semaphore::new(HISTORIANS_MAX)), _tasks: tasks.map(AbortOnDrop) }
+        Self { heard: live, historians: Semaphore::new(HISTORIANS_MAX), _tasks: tasks.map(AbortOnDrop) }
     }
 
     pub fn head(&self) -> watch::Receiver<Position> {
@@ -102,14 +102,10 @@ impl Reader {
             return Ok(page);
         }
         let closed = |_| PortError::Unavailable("kafka: the log of facts is closed".to_owned());
-        let permit = self.historians.clone().acquire_owned().await.map_err(closed)?;
+        let _permit = self.historians.acquire().await.map_err(closed)?;
         let (kafka, topic, after) = (live.kafka.clone(), live.topic.clone(), after.clone());
         let head = self.heard.head.borrow().clone();
-        ask(move || {
-            let _permit = permit;
-            history::read(&kafka, &topic, &after, &head, limit)
-        })
-        .await
+        ask(move || history::read(&kafka, &topic, &after, &head, limit)).await
     }
 }
 
@@ -166,6 +162,8 @@ async fn listen(live: Arc<Live>) {
             Ok(consumer) => {
                 was_told = false;
                 listener.follow(consumer).await;
+                // Until there is another, listeners ask the store.
+                live.has_caught_up.store(false, Ordering::Relaxed);
             }
             Err(error) if !was_told => {
                 tracing::warn!(%error, topic = live.topic, "cannot listen to facts yet");

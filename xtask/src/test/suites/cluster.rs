@@ -9,8 +9,9 @@ use crate::{chores::services::progress, runner::Runner};
 /// Names the directory for `Services::open`.
 const VARIABLE: &str = "KUBEML_TEST_SERVICES";
 
-/// What builds the test program.
-const CARGO: [&str; 5] = ["test", "--package", "kubeml", "--test", "cluster"];
+/// What builds the test program: as the other suites build, for all packages. For one alone dependencies have other features,
+/// and would be built once more.
+const CARGO: [&str; 4] = ["test", "--workspace", "--test", "cluster"];
 
 /// The arguments of one run of the test program.
 type Run = &'static [&'static str];

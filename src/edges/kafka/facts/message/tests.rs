@@ -73,3 +73,21 @@ fn what_others_write_is_no_fact() {
     assert!(strangers.iter().all(|headers| fact(Some(headers)).is_none()));
     assert!(fact(None::<&OwnedHeaders>).is_none());
 }
+
+/// As rdkafka reads a header whose name is not UTF-8.
+struct Unreadable;
+
+impl Headers for Unreadable {
+    fn count(&self) -> usize {
+        1
+    }
+
+    fn try_get(&self, _: usize) -> Option<Header<'_, &[u8]>> {
+        panic!("a test: this name is not UTF-8")
+    }
+}
+
+#[test]
+fn a_header_that_the_library_cannot_read_is_no_fact() {
+    assert_eq!(fact(Some(&Unreadable)), None);
+}
