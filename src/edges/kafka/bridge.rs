@@ -9,15 +9,14 @@ use async_trait::async_trait;
 use kubeml_actors::task::{Submission, TaskId};
 use rdkafka::producer::Producer as _;
 use serde_json::{Map, Value};
-use tokio::{sync::Notify, task::JoinHandle, time::timeout};
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::{
     Kafka,
     bus::bury,
     client::ask,
-    group::{Handler, Incoming, Member, Verdict},
-    ledger::Ledger,
+    group::{Handler, Incoming, Member, Membership, Verdict},
     messages::{self, TaskMessage},
     topics::Topic,
 };
@@ -45,30 +44,20 @@ pub enum NotSubmitted {
 
 /// Runs until it is closed or dropped.
 pub struct Bridge {
-    stop: Arc<Notify>,
-    member: JoinHandle<()>,
+    member: Membership,
 }
 
 impl Bridge {
     /// Must be called on a tokio runtime.
     pub fn start(kafka: Arc<Kafka>, submit: Arc<dyn Submit>) -> Self {
-        let (ledger, stop) = (Arc::new(Ledger::default()), Arc::new(Notify::new()));
-        let member = Member { kafka: kafka.clone(), client: "bridge", group: GROUP, ledger, stop: stop.clone() };
+        let member = Member { kafka: kafka.clone(), client: "bridge", group: GROUP, ledger: Arc::default() };
         let submissions = Submissions { kafka, submit, cluster: None, backoff: BACKOFF_FIRST };
-        Self { stop, member: tokio::spawn(member.run(submissions)) }
+        Self { member: member.start(submissions) }
     }
 
     /// Commits what was submitted and leaves the group to others, if that takes no longer than `deadline`.
-    pub async fn close(mut self, deadline: Duration) {
-        self.stop.notify_one();
-        // Whatever happens to it: what is read again is submitted once.
-        let _ = timeout(deadline, &mut self.member).await;
-    }
-}
-
-impl Drop for Bridge {
-    fn drop(&mut self) {
-        self.member.abort();
+    pub async fn close(&self, deadline: Duration) {
+        self.member.close(deadline).await;
     }
 }
 

@@ -15,15 +15,11 @@ use kubeml_actors::{
     ports::{DatasetNews, DeadLetter, Hint, PortError, TaskBus},
     task::TaskId,
 };
-use tokio::{
-    sync::{Mutex as AsyncMutex, Notify, mpsc},
-    task::JoinHandle,
-    time::timeout,
-};
+use tokio::sync::{Mutex as AsyncMutex, mpsc};
 
 use super::{
     Kafka,
-    group::{Handler, Incoming, Member, Verdict},
+    group::{Handler, Incoming, Member, Membership, Verdict},
     ledger::{Ledger, Receipt, UNSETTLED_MAX},
     messages::{self, Dead, TaskMessage},
     producer::Message,
@@ -45,8 +41,7 @@ pub struct KafkaBus {
 struct Listening {
     hints: AsyncMutex<mpsc::Receiver<Hint>>,
     held: Arc<Held>,
-    stop: Arc<Notify>,
-    member: Mutex<Option<JoinHandle<()>>>,
+    member: Membership,
 }
 
 /// The hints handed out and not acknowledged.
@@ -65,12 +60,8 @@ impl KafkaBus {
 
     /// Commits what was acknowledged and leaves the group, if that takes no longer than `deadline`.
     pub async fn close(&self, deadline: Duration) {
-        let Some(listening) = &self.listening else { return };
-        listening.stop.notify_one();
-        let member = listening.member.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(member) = member {
-            // Whatever happens to it: offsets are a convenience.
-            let _ = timeout(deadline, member).await;
+        if let Some(listening) = &self.listening {
+            listening.member.close(deadline).await;
         }
     }
 
@@ -126,20 +117,10 @@ impl TaskBus for KafkaBus {
 impl Listening {
     fn start(kafka: Arc<Kafka>) -> Self {
         let (handed, hints) = mpsc::channel(WAITING_MAX);
-        let (held, stop) = (Arc::new(Held::default()), Arc::new(Notify::new()));
-        let ledger = held.ledger.clone();
-        let member = Member { kafka: kafka.clone(), client: "hints", group: GROUP, ledger, stop: stop.clone() };
-        let member = tokio::spawn(member.run(Hints { kafka, held: held.clone(), handed }));
-        Self { hints: AsyncMutex::new(hints), held, stop, member: Mutex::new(Some(member)) }
-    }
-}
-
-impl Drop for Listening {
-    fn drop(&mut self) {
-        let member = self.member.get_mut().unwrap_or_else(PoisonError::into_inner);
-        if let Some(member) = member {
-            member.abort();
-        }
+        let held = Arc::new(Held::default());
+        let member = Member { kafka: kafka.clone(), client: "hints", group: GROUP, ledger: held.ledger.clone() };
+        let member = member.start(Hints { kafka, held: held.clone(), handed });
+        Self { hints: AsyncMutex::new(hints), held, member }
     }
 }
 

@@ -1,12 +1,17 @@
 //! Reads a topic as a member of a consumer group: polls for ever, hands on each message, and commits what is settled.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use kubeml_actors::ports::PortError;
 use rdkafka::{Message, Offset, TopicPartitionList, consumer::Consumer as _, error::KafkaError};
 use tokio::{
     sync::Notify,
-    time::{MissedTickBehavior, interval, sleep},
+    task::JoinHandle,
+    time::{MissedTickBehavior, interval, sleep, timeout},
 };
 
 use super::{
@@ -52,7 +57,12 @@ pub struct Member {
     /// Without prefix.
     pub group: &'static str,
     pub ledger: Arc<Ledger>,
-    pub stop: Arc<Notify>,
+}
+
+/// A member at work, until it is closed or dropped.
+pub struct Membership {
+    stop: Arc<Notify>,
+    member: Mutex<Option<JoinHandle<()>>>,
 }
 
 /// A message as it was read.
@@ -64,12 +74,18 @@ struct Read {
 }
 
 impl Member {
-    /// Returns after `stop`.
-    pub async fn run(self, mut handler: impl Handler) {
+    /// Must be called on a tokio runtime.
+    pub fn start(self, handler: impl Handler) -> Membership {
+        let stop = Arc::new(Notify::new());
+        let member = tokio::spawn(self.run(handler, stop.clone()));
+        Membership { stop, member: Mutex::new(Some(member)) }
+    }
+
+    async fn run(self, mut handler: impl Handler, stop: Arc<Notify>) {
         loop {
             match self.join() {
                 Ok(mut stream) => {
-                    if self.follow(&mut stream, &mut handler).await {
+                    if self.follow(&mut stream, &mut handler, &stop).await {
                         return stream.end(self.offsets()).await;
                     }
                 }
@@ -95,12 +111,12 @@ impl Member {
     }
 
     /// Whether it was told to stop; otherwise the client is of no use any more.
-    async fn follow(&self, stream: &mut Polled<Read>, handler: &mut impl Handler) -> bool {
+    async fn follow(&self, stream: &mut Polled<Read>, handler: &mut impl Handler, stop: &Notify) -> bool {
         let mut commit_due = interval(COMMIT_INTERVAL);
         commit_due.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                () = self.stop.notified() => return true,
+                () = stop.notified() => return true,
                 read = stream.next() => match read {
                     Some(read) => self.pass_on(stream, read, handler).await,
                     None => return false,
@@ -135,5 +151,28 @@ impl Member {
             .iter()
             .try_for_each(|(partition, next)| list.add_partition_offset(&topic, *partition, Offset::Offset(*next)));
         (added.is_ok() && list.count() > 0).then_some(list)
+    }
+}
+
+impl Membership {
+    /// Commits what was settled and leaves the group to others, if that takes no longer than `deadline`.
+    pub async fn close(&self, deadline: Duration) {
+        let member = self.member.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(mut member) = member {
+            self.stop.notify_one();
+            if timeout(deadline, &mut member).await.is_err() {
+                // What it did not commit is read again, and does nothing then.
+                member.abort();
+            }
+        }
+    }
+}
+
+impl Drop for Membership {
+    fn drop(&mut self) {
+        let member = self.member.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if let Some(member) = member {
+            member.abort();
+        }
     }
 }

@@ -17,14 +17,11 @@ use rdkafka::{
     producer::DefaultProducerContext,
     types::{RDKafkaApiKey, RDKafkaRespErr},
 };
-use tokio::{
-    sync::Notify,
-    time::{sleep, timeout},
-};
+use tokio::time::{sleep, timeout};
 
 use super::{
     group::{Handler, Incoming, Member, Verdict},
-    ledger::{Ledger, Receipt},
+    ledger::Receipt,
     polled::Polled,
     producer::Message,
     *,
@@ -317,13 +314,11 @@ async fn a_message_that_comes_again_comes_before_those_after_it_and_costs_no_oth
     let messages =
         values.iter().map(|value| Message { topic: "task", key: Some(value), value: value.as_bytes(), headers: None });
     kafka.producer.deliver(messages).await.expect("they arrive");
-    let (settled, stop) = (Arc::new(StdMutex::new(Vec::new())), Arc::new(Notify::new()));
-    let ledger = Arc::new(Ledger::default());
-    let member = Member { kafka, client: "test", group: "test", ledger, stop: stop.clone() };
-    let running = tokio::spawn(member.run(Hesitant { hesitates: true, settled: settled.clone() }));
+    let settled = Arc::new(StdMutex::new(Vec::new()));
+    let member = Member { kafka, client: "test", group: "test", ledger: Arc::default() };
+    let running = member.start(Hesitant { hesitates: true, settled: settled.clone() });
     eventually("all are settled", async || settled.lock().expect("nobody panicked").len() >= values.len()).await;
-    stop.notify_one();
-    running.await.expect("it ends");
+    running.close(SOON).await;
     let settled = settled.lock().expect("nobody panicked").clone();
     for partition in 0..2 {
         let of_partition = settled.iter().filter(|(of, ..)| *of == partition);
