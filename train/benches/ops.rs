@@ -75,7 +75,8 @@ fn gemm_product(out: &mut [f32], side: usize) {
 
 fn linear(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("linear");
-    for (inputs, outputs, is_first) in [(784, 128, true), (128, 128, false), (1600, 128, false), (128, 10, false)] {
+    let sizes = [(784, 128, true), (128, 128, false), (1600, 128, false), (128, 10, false)];
+    for (inputs, outputs, is_first) in sizes {
         let (lane, parameters) = (Lane::plain(1), Parameters::new(1));
         let layer = Linear::new(inputs, outputs, Activation::Relu, &parameters.builder(), &lane).expect("a layer");
         let x = filled(&[ROWS, inputs]);
@@ -83,8 +84,20 @@ fn linear(criterion: &mut Criterion) {
         let x = if is_first { x.as_detached_tensor() } else { x.as_tensor().clone() };
         let work = Work { flops: 2 * ROWS * inputs * outputs, back: if is_first { 1 } else { 2 } };
         work.bench(&mut group, &format!("{inputs} to {outputs}"), || layer.forward(&x).expect("it fits"));
+        if is_first {
+            let strokes = strokes(&[ROWS, inputs]);
+            let name = format!("{inputs} to {outputs}, one input in five");
+            work.bench(&mut group, &name, || layer.forward(&strokes).expect("it fits"));
+        }
     }
     group.finish();
+}
+
+/// Mostly 0, in runs, as images of digits are.
+fn strokes(dims: &[usize]) -> Tensor {
+    let count: usize = dims.iter().product();
+    let values: Vec<f32> = (0..count).map(|at| if at * 7919 / 1000 % 5 == 0 { 0.5 } else { 0.0 }).collect();
+    Tensor::from_vec(values, dims, &Device::Cpu).expect("the count is the shape's")
 }
 
 fn conv_block(criterion: &mut Criterion) {

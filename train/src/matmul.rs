@@ -4,6 +4,7 @@
 //! bits depend neither on the other sizes nor on the instruction set, as long as that fuses.
 
 mod kernel;
+mod sparse;
 #[cfg(test)]
 mod tests;
 mod vector;
@@ -20,6 +21,7 @@ pub(crate) struct Matrix<'a> {
     columns: usize,
     row_stride: usize,
     column_stride: usize,
+    is_sparse: bool,
 }
 
 impl<'a> Matrix<'a> {
@@ -35,7 +37,7 @@ impl<'a> Matrix<'a> {
     pub(crate) fn strided(data: &'a [f32], rows: usize, columns: usize, row_stride: usize) -> Self {
         let reach = if rows == 0 || columns == 0 { 0 } else { (rows - 1) * row_stride + columns };
         assert!(reach <= data.len(), "a {rows} x {columns} matrix reaches {reach} of {} elements", data.len());
-        Matrix { data, rows, columns, row_stride, column_stride: 1 }
+        Matrix { data, rows, columns, row_stride, column_stride: 1, is_sparse: false }
     }
 
     /// The same elements, rows and columns exchanged.
@@ -47,6 +49,12 @@ impl<'a> Matrix<'a> {
             column_stride: self.row_stride,
             ..self
         }
+    }
+
+    /// As the left side of a product, where steps of a chain with a 0 may be left out. That changes no bit, unless the right
+    /// side has numbers that are infinite or none: 0 times those is noticed no more.
+    pub(crate) fn sparse(self, is_sparse: bool) -> Self {
+        Matrix { is_sparse, ..self }
     }
 
     /// As the right side of a product.
@@ -100,14 +108,7 @@ impl<M: DerefMut<Target = [f32]>> Packed<M> {
 }
 
 fn packed_len(inner: usize, columns: usize, level: Level) -> usize {
-    let lanes = match level {
-        #[cfg(target_arch = "x86_64")]
-        Level::Avx512 => kernel::avx512::LANES,
-        #[cfg(target_arch = "x86_64")]
-        Level::Fma => kernel::fma::LANES,
-        Level::Portable => kernel::portable::LANES,
-    };
-    kernel::packed_len(inner, columns, lanes)
+    kernel::packed_len(inner, columns, level.lanes())
 }
 
 /// `out = left * right`, row-major without gaps.
@@ -118,6 +119,16 @@ pub(crate) fn multiply(out: &mut [f32], left: Matrix<'_>, right: Matrix<'_>) {
 /// `out += left * right`, row-major without gaps.
 pub(crate) fn multiply_add(out: &mut [f32], left: Matrix<'_>, right: Matrix<'_>) {
     product(out, left, right.whole(), true, Level::detected());
+}
+
+/// Whether so many of these numbers are 0, as it seems from some of them, that looking for them is worth its while.
+pub(crate) fn is_sparse(values: &[f32]) -> bool {
+    /// Prime, so that all parts of an image are seen.
+    const STRIDE: usize = 61;
+    const LOOKS_MAX: usize = 512;
+    let looks = || values.iter().step_by(STRIDE).take(LOOKS_MAX);
+    let zeros = looks().filter(|value| value.to_bits() == 0).count();
+    zeros > 0 && zeros >= looks().count() / 4 * 3
 }
 
 /// `right` with its rows and columns.
@@ -132,15 +143,26 @@ fn product(
     assert_eq!(left.columns, inner, "inner dimensions");
     assert!(out.len() >= left.rows * columns, "the product does not fit its place");
     let product = Product { rows: left.rows, inner, columns, left: left.side(), right, out: out.as_mut_ptr(), adds };
+    let is_striped = columns.is_multiple_of(level.lanes());
+    let sparse = match right {
+        Right::Plain(side) if left.is_sparse && is_striped && side.column_stride == 1 => Some(side),
+        _ => None,
+    };
     // SAFETY: `Matrix::strided` proved that every element of a side lies in its slice, `Packed::at` that a packed one is
-    // whole, the assertion above that `out` is; it is borrowed mutably, so nothing aliases it; and the level was detected.
+    // whole, the assertion above that `out` is; it is borrowed mutably, so nothing aliases it; and the level was detected. A
+    // sparse product's right side has rows without gaps, and whole registers of columns.
     unsafe {
-        match level {
+        match (level, sparse) {
             #[cfg(target_arch = "x86_64")]
-            Level::Avx512 => kernel::avx512::multiply(&product),
+            (Level::Avx512, None) => kernel::avx512::multiply(&product),
             #[cfg(target_arch = "x86_64")]
-            Level::Fma => kernel::fma::multiply(&product),
-            Level::Portable => kernel::portable::multiply(&product),
+            (Level::Avx512, Some(right)) => sparse::avx512::multiply(&product, right),
+            #[cfg(target_arch = "x86_64")]
+            (Level::Fma, None) => kernel::fma::multiply(&product),
+            #[cfg(target_arch = "x86_64")]
+            (Level::Fma, Some(right)) => sparse::fma::multiply(&product, right),
+            (Level::Portable, None) => kernel::portable::multiply(&product),
+            (Level::Portable, Some(right)) => sparse::portable::multiply(&product, right),
         }
     }
 }
@@ -167,6 +189,17 @@ impl Level {
         #[cfg(not(target_arch = "x86_64"))]
         let wide = [None, None];
         wide.into_iter().flatten().chain([Level::Portable])
+    }
+
+    /// Numbers in a register.
+    fn lanes(self) -> usize {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512 => kernel::avx512::LANES,
+            #[cfg(target_arch = "x86_64")]
+            Level::Fma => kernel::fma::LANES,
+            Level::Portable => kernel::portable::LANES,
+        }
     }
 
     fn detected() -> Level {

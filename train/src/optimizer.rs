@@ -175,6 +175,8 @@ pub enum Part<'a> {
         left: &'a [f32],
         right: &'a [f32],
         outputs: usize,
+        /// Whether most of `left` is 0.
+        is_sparse: bool,
     },
 }
 
@@ -183,7 +185,7 @@ impl Part<'_> {
     fn fits(&self, count: usize, other: &Part<'_>) -> bool {
         match (*self, *other) {
             (Part::Whole(values), Part::Whole(_)) => values.len() == count,
-            (Part::Product { left, right, outputs }, Part::Product { outputs: of_other, .. }) => {
+            (Part::Product { left, right, outputs, .. }, Part::Product { outputs: of_other, .. }) => {
                 // `count` is `inputs * outputs`, and both sides have as many rows.
                 let is_whole = [count, right.len()].iter().all(|length| *length > 0 && length.is_multiple_of(outputs));
                 is_whole && outputs == of_other && left.len() * outputs == right.len() / outputs * count
@@ -214,10 +216,11 @@ impl Gradient<'_> {
                     wholes[whole_count] = values;
                     whole_count += 1;
                 }
-                Part::Product { left, right, outputs } => {
+                Part::Product { left, right, outputs, is_sparse } => {
                     let rows = right.len() / outputs;
                     let inputs = left.len() / rows;
-                    let left = Matrix::strided(&left[from / outputs..], rows, total.len() / outputs, inputs).t();
+                    let left = Matrix::strided(&left[from / outputs..], rows, total.len() / outputs, inputs);
+                    let left = left.t().sparse(is_sparse);
                     let right = Matrix::new(right, rows, outputs);
                     if shard == 0 { multiply(total, left, right) } else { multiply_add(total, left, right) }
                 }

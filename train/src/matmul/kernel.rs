@@ -41,12 +41,12 @@ pub(super) struct Side {
 
 impl Side {
     #[inline(always)]
-    fn at(self, row: usize, column: usize) -> *const f32 {
+    pub(super) fn at(self, row: usize, column: usize) -> *const f32 {
         self.data.wrapping_add(row * self.row_stride + column * self.column_stride)
     }
 
     #[inline(always)]
-    fn from(self, row: usize, column: usize) -> Side {
+    pub(super) fn from(self, row: usize, column: usize) -> Side {
         Side { data: self.at(row, column), ..self }
     }
 }
@@ -107,7 +107,7 @@ compiled!(portable, super::super::vector::Portable, 6);
 
 /// Where a block of `inner` begins and ends, of `blocks` of nearly equal length.
 #[inline(always)]
-fn block_of(inner: usize, block: usize, blocks: usize) -> [usize; 2] {
+pub(super) fn block_of(inner: usize, block: usize, blocks: usize) -> [usize; 2] {
     [block, block + 1].map(|block| inner * block / blocks)
 }
 

@@ -92,6 +92,44 @@ fn every_kernel_computes_the_same_chains() {
     }
 }
 
+/// With whole columns of zeros, runs of them, and zeros anywhere.
+fn mostly_zero(data: &mut [f32], row_length: usize) {
+    for (at, value) in data.iter_mut().enumerate() {
+        let (row, column) = (at / row_length, at % row_length);
+        if column % 5 > 1 || (row + column) % 3 == 0 || (column / 16 + row) % 4 == 0 {
+            *value = 0.0;
+        }
+    }
+}
+
+#[test]
+fn zeros_that_are_stepped_over_change_no_bit() {
+    for [rows, inner, columns] in SIZES {
+        let mut left = noise("left", (rows + 5) * (inner + 5));
+        mostly_zero(&mut left, inner.max(1));
+        let (right, before) = (noise("right", inner * columns), noise("before", rows * columns));
+        for case in 0..8 {
+            let [is_transposed, is_wide, adds] = [1, 2, 4].map(|bit| case & bit > 0);
+            let left = view(&left, rows, inner, if is_wide { 5 } else { 0 }, is_transposed);
+            let right = Matrix::new(&right, inner, columns);
+            for level in Level::all() {
+                let [mut expected, mut found] = [before.clone(), before.clone()];
+                product(&mut expected, left, right.whole(), adds, level);
+                product(&mut found, left.sparse(true), right.whole(), adds, level);
+                assert!(is_equal(&found, &expected), "{level:?}: {rows} x {inner} x {columns}, case {case}");
+            }
+        }
+    }
+}
+
+#[test]
+fn mostly_zeros_are_told_from_others() {
+    let sparse =
+        |zeros: usize| super::is_sparse(&(0..40_000).map(|at| f32::from(at * 7919 % 100 >= zeros)).collect::<Vec<_>>());
+    assert_eq!([0, 50, 65, 85, 100].map(sparse), [false, false, false, true, true]);
+    assert!(!super::is_sparse(&[]) && !super::is_sparse(&[1.0]) && super::is_sparse(&[0.0]));
+}
+
 #[test]
 fn numbers_that_are_none_stay_so() {
     for level in Level::all() {

@@ -25,6 +25,9 @@ pub(super) trait Vector: Copy {
 
     /// `self + a * b`, rounded once where the processor can.
     fn plus_product(self, a: Self, b: Self) -> Self;
+
+    /// A bit for each lane, from the lowest: whether it is anything but 0.
+    fn marks(self) -> u32;
 }
 
 /// The side of what is transposed at a time.
@@ -80,6 +83,11 @@ impl Vector for Portable {
         }
         self
     }
+
+    #[inline(always)]
+    fn marks(self) -> u32 {
+        self.0.iter().rev().fold(0, |marks, number| marks << 1 | u32::from(*number != 0.0))
+    }
 }
 
 /// One lane of [`Portable`].
@@ -91,15 +99,16 @@ pub(super) fn plus_product(sum: f32, a: f32, b: f32) -> f32 {
 #[cfg(target_arch = "x86_64")]
 mod x86_64 {
     use std::arch::x86_64::{
-        __m256, __m512, _mm256_add_ps, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_permute2f128_ps, _mm256_set1_ps,
-        _mm256_setzero_ps, _mm256_shuffle_ps, _mm256_storeu_ps, _mm256_unpackhi_ps, _mm256_unpacklo_ps, _mm512_add_ps,
-        _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_set1_ps, _mm512_storeu_ps,
+        __m256, __m512, _CMP_NEQ_UQ, _mm256_add_ps, _mm256_cmp_ps, _mm256_fmadd_ps, _mm256_loadu_ps,
+        _mm256_movemask_ps, _mm256_permute2f128_ps, _mm256_set1_ps, _mm256_setzero_ps, _mm256_shuffle_ps,
+        _mm256_storeu_ps, _mm256_unpackhi_ps, _mm256_unpacklo_ps, _mm512_add_ps, _mm512_cmp_ps_mask, _mm512_fmadd_ps,
+        _mm512_loadu_ps, _mm512_set1_ps, _mm512_setzero_ps, _mm512_storeu_ps,
     };
 
     use super::{SQUARE, Vector};
 
     macro_rules! register {
-        ($register:ty, $lanes:literal, $splat:ident, $load:ident, $store:ident, $add:ident, $fused:ident) => {
+        ($register:ty, $lanes:literal, $splat:ident, $load:ident, $store:ident, $add:ident, $fused:ident, $marks:ident) => {
             impl Vector for $register {
                 const LANES: usize = $lanes;
 
@@ -138,12 +147,43 @@ mod x86_64 {
                     // SAFETY: as above.
                     unsafe { $fused(a, b, self) }
                 }
+
+                #[inline(always)]
+                fn marks(self) -> u32 {
+                    // SAFETY: as above.
+                    unsafe { $marks(self) }
+                }
             }
         };
     }
 
-    register!(__m256, 8, _mm256_set1_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_add_ps, _mm256_fmadd_ps);
-    register!(__m512, 16, _mm512_set1_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_add_ps, _mm512_fmadd_ps);
+    register!(__m256, 8, _mm256_set1_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_add_ps, _mm256_fmadd_ps, marks_of_8);
+    register!(
+        __m512,
+        16,
+        _mm512_set1_ps,
+        _mm512_loadu_ps,
+        _mm512_storeu_ps,
+        _mm512_add_ps,
+        _mm512_fmadd_ps,
+        marks_of_16
+    );
+
+    /// # Safety
+    /// The processor has AVX.
+    #[inline(always)]
+    unsafe fn marks_of_8(numbers: __m256) -> u32 {
+        // SAFETY: the caller's promise.
+        unsafe { _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_NEQ_UQ>(numbers, _mm256_setzero_ps())) as u32 }
+    }
+
+    /// # Safety
+    /// The processor has AVX-512.
+    #[inline(always)]
+    unsafe fn marks_of_16(numbers: __m512) -> u32 {
+        // SAFETY: the caller's promise.
+        unsafe { u32::from(_mm512_cmp_ps_mask::<_CMP_NEQ_UQ>(numbers, _mm512_setzero_ps())) }
+    }
 
     /// In registers of eight: neighbouring rows are interleaved, then pairs of them, then halves.
     ///

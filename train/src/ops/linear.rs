@@ -8,7 +8,7 @@ use candle_nn::{Module, ModuleT};
 use super::dropout::{Dropout, Mask};
 use super::{ensure, floats, read};
 use crate::lane::{Lane, Slot};
-use crate::matmul::{Matrix, multiply};
+use crate::matmul::{Matrix, is_sparse, multiply};
 use crate::parameters::{Initialiser, VarBuilder};
 use crate::simd::multiversion;
 
@@ -162,7 +162,8 @@ impl CustomOp3 for LinearOp {
             format!("linear {inputs} to {outputs} got x {:?}", x_layout.dims())
         })?;
         let mut out = vec![0.0; batch * outputs];
-        multiply(&mut out, Matrix::new(x, batch, inputs), Matrix::new(weight, inputs, outputs));
+        let rows = Matrix::new(x, batch, inputs).sparse(is_sparse(x));
+        multiply(&mut out, rows, Matrix::new(weight, inputs, outputs));
         self.finish(bias, &mut out);
         Ok((CpuStorage::F32(out), Shape::from((batch, outputs))))
     }

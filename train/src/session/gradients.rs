@@ -5,6 +5,7 @@ use std::ops::Deref;
 use candle_core::{Error, Layout, Result, Storage};
 
 use crate::lane::{Gradient, Slot};
+use crate::matmul::is_sparse;
 use crate::ops::floats;
 use crate::optimizer::{Optimizer, Part};
 
@@ -38,7 +39,10 @@ impl<'a> Lent<'a> {
         match self {
             Lent::Whole(values) => Ok(Part::Whole(values)),
             Lent::Product { left, layout, right, outputs } => match &***left {
-                Storage::Cpu(storage) => Ok(Part::Product { left: floats(storage, layout)?, right, outputs: *outputs }),
+                Storage::Cpu(storage) => {
+                    let left = floats(storage, layout)?;
+                    Ok(Part::Product { left, right, outputs: *outputs, is_sparse: is_sparse(left) })
+                }
                 _ => Err(Error::Msg("a kernel wants a tensor in main memory".to_string())),
             },
         }

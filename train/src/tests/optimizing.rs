@@ -133,11 +133,11 @@ fn shards_are_summed_in_a_fixed_tree() {
 #[test]
 fn a_product_is_the_gradient_it_would_be_as_a_whole() {
     // 70 x 60 numbers are two pieces, 3 x 4,000 one for each row.
-    for (inputs, outputs) in [(70, 60), (3, 4_000), (1, 1)] {
+    for (inputs, outputs, is_sparse) in [(70, 60, false), (70, 60, true), (3, 4_000, false), (1, 1, true)] {
         let rows = [5, 1, 7];
         let sides = rows.map(|rows| (noise("left", rows * inputs), noise("right", rows * outputs)));
         let products: Vec<Vec<Part<'_>>> =
-            sides.iter().map(|(left, right)| vec![Part::Product { left, right, outputs }]).collect();
+            sides.iter().map(|(left, right)| vec![Part::Product { left, right, outputs, is_sparse }]).collect();
         let mut whole = vec![0.0_f64; inputs * outputs];
         for (left, right) in &sides {
             for (left, right) in left.chunks(inputs).zip(right.chunks(outputs)) {
@@ -163,7 +163,7 @@ fn gradients_that_do_not_fit_are_refused() {
     assert!(optimizer.update(&[]).is_err());
     assert!(optimizer.update(&[vec![Part::Whole(&all[..3])]]).is_err());
     assert!(optimizer.update(&[vec![Part::Whole(&all[..4]), Part::Whole(&all[4..])]]).is_err());
-    let product = |outputs| Part::Product { left: &all[..2], right: &all[..6], outputs };
+    let product = |outputs| Part::Product { left: &all[..2], right: &all[..6], outputs, is_sparse: false };
     // 2 rows of 1 and 3 numbers are for 3; 1 row of 2 and 6 is for 12.
     assert!(optimizer.update(&[vec![product(6), Part::Whole(&all[3..])]]).is_err());
     assert!(optimizer.update(&[vec![product(0), Part::Whole(&all[3..])]]).is_err());
