@@ -74,7 +74,7 @@ impl Heard {
         matches!(self.event.kind.as_str(), "succeeded" | "failed" | "cancelled")
     }
 
-    /// From when the fact says it happened, which it tells in whole milliseconds, rounded down.
+    /// From when the fact says it happened.
     pub fn age(&self) -> anyhow::Result<Duration> {
         let at = Duration::from_micros(micros_of(&self.event.at)?);
         Ok(self.wall.saturating_sub(at))

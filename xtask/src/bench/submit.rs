@@ -1,4 +1,4 @@
-//! From submitting a task to its first step, as the submitter hears of it.
+//! From submitting a task to its first step: when it was done, and when the submitter hears of it.
 
 use std::time::{Duration, Instant};
 
@@ -16,6 +16,7 @@ const TASK_LIMIT: Duration = Duration::from_secs(60);
 struct Times {
     answered: Samples,
     claimed: Samples,
+    first_step_done: Samples,
     first_step: Samples,
     ended: Samples,
 }
@@ -27,10 +28,13 @@ pub fn measure(cluster: &Cluster<'_>, goal: Duration, table: &mut Table) -> anyh
         site.warm_up(WARM_UP - SUBMISSIONS)?;
         Ok((fresh, submit_in_turn(site)?))
     })?;
-    let Times { answered, claimed, first_step, ended } = times;
-    table.add(Row::of_samples("submit to first step heard", &first_step).goal_median(&first_step, goal).note(
-        &format!("one idle worker that has the dataset in memory; mlp with 1 hidden unit; {SUBMISSIONS} in turn"),
-    ));
+    let Times { answered, claimed, first_step_done, first_step, ended } = times;
+    let task = format!("one idle worker that has the dataset in memory; mlp with 1 hidden unit; {SUBMISSIONS} in turn");
+    let done = Row::of_samples("submit to first step done", &first_step_done).goal_median(&first_step_done, goal);
+    table.add(done.note("by the time that its fact tells").note(&task));
+    table.add(
+        Row::of_samples("submit to first step heard", &first_step).note("stored and told, as the submitter sees it"),
+    );
     table.add(Row::of_samples("of it: until the request is answered", &answered));
     table.add(Row::of_samples("of it: until `claimed` is heard", &claimed));
     table.add(Row::of_samples("submit to end heard", &ended).note(&format!("longest {}", Shown(ended.max()))));
@@ -59,13 +63,16 @@ fn submit_one(site: &Site<'_>, times: &mut Times) -> anyhow::Result<()> {
             claimed.get_or_insert(heard.at);
         }
         if heard.is(&task.id, "progress") {
-            first_step.get_or_insert(heard.at);
+            first_step.get_or_insert((heard.at, heard.age()));
         }
         heard.is_end_of(&task.id)
     })?;
     times.answered.add(task.answered);
     times.ended.add(since(end.at));
     claimed.into_iter().for_each(|at| times.claimed.add(since(at)));
-    first_step.into_iter().for_each(|at| times.first_step.add(since(at)));
+    if let Some((at, age)) = first_step {
+        times.first_step.add(since(at));
+        times.first_step_done.add(since(at).saturating_sub(age?));
+    }
     Ok(())
 }
