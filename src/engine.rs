@@ -75,10 +75,6 @@ impl Engine for CandleEngine {
         stop.0 = None;
         outcome.unwrap_or_else(|_| Err(EngineError::Failed("the training thread panicked".to_owned())))
     }
-
-    fn kernel_set(&self) -> String {
-        train::kernel_set().to_owned()
-    }
 }
 
 /// Whoever loses interest in a training has it stop.

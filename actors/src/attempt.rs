@@ -262,7 +262,7 @@ impl Attempt {
             best_test_accuracy: trained.best_test_accuracy,
             confusion: trained.confusion,
             weights_sha256: trained.weights_sha256,
-            kernel_set: self.context.ports.engine.kernel_set(),
+            kernel_set: trained.kernel_set,
             stop_reason: trained.stop_reason,
             model,
             best_model,

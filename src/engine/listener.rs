@@ -66,6 +66,7 @@ impl Listener {
             best_test_accuracy: trained.best_test.accuracy,
             confusion: trained.test.confusion,
             weights_sha256: trained.weights_sha256,
+            kernel_set: trained.kernel_sets,
             stop_reason: stop_reason(trained.stop_reason),
             model: trained.model.into(),
             best_model: trained.best_model.into(),

@@ -38,10 +38,6 @@ impl Engine for StubEngine {
         let classes = work.dataset.manifest.classes as usize;
         Ok(Fitted::Finished(Box::new(trained(classes))))
     }
-
-    fn kernel_set(&self) -> String {
-        "stub".to_owned()
-    }
 }
 
 fn progress() -> Progress {
@@ -74,6 +70,7 @@ fn trained(classes: usize) -> Trained {
         best_test_accuracy: 0.0,
         confusion: vec![vec![0; classes]; classes],
         weights_sha256: MODEL_SHA256.to_owned(),
+        kernel_set: "stub".to_owned(),
         stop_reason: StopReason::Completed,
         model: Bytes::from_static(MODEL),
         best_model: Bytes::from_static(MODEL),

@@ -64,7 +64,7 @@ fn report(label: &str, trained: &Trained, seconds: f64) {
         trained.test.loss,
         trained.best_test.accuracy,
         trained.best.epoch,
-        trained.kernel_set,
+        trained.kernel_sets,
         &trained.weights_sha256[..16],
     );
 }

@@ -57,6 +57,9 @@ pub(crate) fn shard_count(batch: usize) -> usize {
     (batch / SHARD_SAMPLES).clamp(1, SHARDS_MAX)
 }
 
+/// Samples of one forward pass of an evaluation.
+pub(crate) const EVALUATED: usize = 64;
+
 /// Rows of shard `index`: consecutive, and of nearly equal number.
 pub(crate) fn shard_rows(batch: usize, shards: usize, index: usize) -> Range<usize> {
     batch * index / shards..batch * (index + 1) / shards

@@ -12,7 +12,6 @@ use sha2::{Digest, Sha256};
 
 use crate::data::Data;
 use crate::fit::StopReason;
-use crate::matmul::kernel_set;
 use crate::metrics::{EpochMetrics, Tally};
 use crate::optimizer::Moments;
 use crate::parameters::{ParameterShape, le_bytes, views};
@@ -66,6 +65,22 @@ pub(crate) struct Progress {
     pub(crate) ended: Option<StopReason>,
 }
 
+impl Progress {
+    /// Whether a training of so many epochs can have come here; else what is wrong.
+    pub(crate) fn check(&self, epochs: u32, steps_per_epoch: u64) -> Result<(), String> {
+        let &Progress { step, epoch, .. } = self;
+        let open = step.checked_sub(u64::from(epoch) * steps_per_epoch);
+        if self.ended.is_none() && open.is_none_or(|open| open > steps_per_epoch) {
+            return Err(format!("step {step} is not in the epoch after {epoch}, of {steps_per_epoch} steps"));
+        }
+        let [last, best] = [&self.last, &self.best].map(|metrics| metrics.map_or(0, |metrics| metrics.epoch));
+        if epoch > epochs || last != epoch || best > epoch || (best == 0) != (epoch == 0) {
+            return Err(format!("{epoch} of {epochs} epochs are closed, the last is {last}, the best {best}"));
+        }
+        Ok(())
+    }
+}
+
 /// A copy of a training's whole state, made between two batches. Encode it on any thread.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Snapshot {
@@ -78,7 +93,8 @@ pub struct Snapshot {
     pub(crate) best_weights: Option<Arc<Vec<f32>>>,
     pub(crate) spec_hash: String,
     pub(crate) dataset_hash: String,
-    pub(crate) kernel_set: String,
+    /// Whatever computed a part of it, joined by `+`.
+    pub(crate) kernel_sets: String,
 }
 
 impl Snapshot {
@@ -159,7 +175,7 @@ impl Checkpoint {
             progress: header.progress,
             spec_hash: header.spec_hash,
             dataset_hash: header.dataset_hash,
-            kernel_set: header.kernel_set,
+            kernel_sets: header.kernel_sets,
             shapes: shapes.into(),
         }))
     }
@@ -172,12 +188,6 @@ impl Checkpoint {
     /// Epochs closed.
     pub fn epoch(&self) -> u32 {
         self.0.epoch()
-    }
-
-    /// Whether it was computed by this processor's kernels; if not, a resumed training is sound but its last bits may
-    /// differ from an undisturbed one's.
-    pub fn same_kernels(&self) -> bool {
-        self.0.kernel_set == kernel_set()
     }
 
     /// The snapshot, if it is of this spec and this dataset.

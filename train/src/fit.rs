@@ -85,8 +85,8 @@ pub struct Trained {
     /// Seconds of training over all attempts, without evaluation. By the observer's clock.
     pub train_seconds: f64,
     pub stop_reason: StopReason,
-    /// What computed it, see [`crate::kernel_set`].
-    pub kernel_set: &'static str,
+    /// What computed it, see [`crate::kernel_set`]: of all attempts, joined by `+` where one resumed on another processor.
+    pub kernel_sets: String,
 }
 
 /// Trains `spec` on `data`, from the start or from `resume`, and returns when it is done, stopped or failed.

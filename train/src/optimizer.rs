@@ -89,6 +89,8 @@ impl candle_nn::Optimizer for Optimizer {
     type Config = Config;
 
     fn new(variables: Vec<Var>, config: Config) -> Result<Self> {
+        let twice = (1..variables.len()).any(|at| variables[..at].iter().any(|var| var.id() == variables[at].id()));
+        ensure(!twice, || "a variable was given twice".to_string())?;
         let count = variables.iter().map(|var| var.elem_count()).sum();
         let moments = Moments { first: vec![0.0; count], second: vec![0.0; count] };
         Ok(Optimizer { variables, config, steps: 0, moments })

@@ -39,6 +39,8 @@ pub(crate) struct Session<'a> {
     shards: Vec<Shard>,
     progress: Progress,
     best_weights: Option<Arc<Vec<f32>>>,
+    /// Of all attempts, see [`crate::Trained`].
+    kernel_sets: String,
 }
 
 /// What a part of the run came to.
@@ -71,6 +73,7 @@ impl<'a> Session<'a> {
             shards,
             progress: Progress::default(),
             best_weights: None,
+            kernel_sets: kernel_set().to_string(),
         };
         resume.map(|snapshot| session.restore(snapshot)).transpose()?;
         Ok(session)
@@ -84,17 +87,18 @@ impl<'a> Session<'a> {
                 strange.map_or_else(Default::default, |shape| (shape.name.clone(), format!("{:?}", shape.dims)));
             return Err(CheckpointError::WrongTensor { name, expected, found }.into());
         }
-        let Progress { step, epoch, .. } = snapshot.progress;
+        let step = snapshot.progress.step;
         let steps = self.plan.steps_per_epoch();
-        let open = step.checked_sub(u64::from(epoch) * steps);
-        if snapshot.progress.ended.is_none() && open.is_none_or(|open| open > steps) {
-            let problem = format!("step {step} is not in the epoch after {epoch}, of {steps} steps");
-            return Err(CheckpointError::Malformed(problem).into());
-        }
+        snapshot.progress.check(self.spec.epochs, steps).map_err(CheckpointError::Malformed)?;
         self.parameters.set(&snapshot.weights)?;
         self.optimizer.restore(step, snapshot.moments)?;
         self.progress = snapshot.progress;
         self.best_weights = snapshot.best_weights;
+        if snapshot.kernel_sets.split('+').all(|set| set != kernel_set()) {
+            self.kernel_sets = format!("{}+{}", snapshot.kernel_sets, kernel_set());
+        } else {
+            self.kernel_sets = snapshot.kernel_sets;
+        }
         Ok(())
     }
 
@@ -149,7 +153,7 @@ impl<'a> Session<'a> {
             best_weights: self.best_weights.clone(),
             spec_hash: self.spec.hash(),
             dataset_hash: self.data.hash().to_string(),
-            kernel_set: kernel_set().to_string(),
+            kernel_sets: self.kernel_sets.clone(),
         })
     }
 
@@ -195,6 +199,13 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// An update may overflow after a loss that was none too large: the next evaluation shows it.
+    fn check_loss(&self, loss: f64) -> Result<(), TrainError> {
+        let Progress { step, epoch, .. } = self.progress;
+        let epoch = (epoch + 1).min(self.spec.epochs);
+        if loss.is_finite() { Ok(()) } else { Err(TrainError::NotFinite { step, epoch, loss }) }
+    }
+
     fn step_progress(&self, batch: &Tally) -> StepProgress {
         let Progress { step, epoch, tally, .. } = &self.progress;
         StepProgress {
@@ -213,6 +224,7 @@ impl<'a> Session<'a> {
     /// Evaluates after the epoch's last step, keeps the best model, and decides whether to go on.
     fn close_epoch(&mut self, observer: &mut dyn Observer) -> Result<Flow<()>, TrainError> {
         let Flow::Go(validation) = self.validate(observer)? else { return Ok(Flow::Halt) };
+        self.check_loss(validation.loss())?;
         let progress = &mut self.progress;
         let mut metrics = EpochMetrics {
             epoch: progress.epoch + 1,

@@ -1,10 +1,10 @@
-//! How large a training is before anything is allocated, so that no request can take the machine's memory.
+//! How large a training is before anything is allocated, so that no request takes the machine's memory.
 
-use crate::batches::shard_count;
+use crate::batches::{EVALUATED, shard_count};
 use crate::data::Data;
 use crate::spec::{FitSpec, KERNEL, ModelSpec, POOL};
 
-/// Numbers a network may learn: each is held about twenty times (gradients of 16 shards, moments, best, snapshot).
+/// Numbers a network may learn: each is held up to some twenty times (gradients of 16 shards, moments, best, snapshot).
 pub(crate) const PARAMETERS_MAX: u64 = 16 << 20;
 /// Numbers one shard may keep between forward and backward.
 pub(crate) const ACTIVATIONS_MAX: u64 = 64 << 20;
@@ -13,13 +13,13 @@ pub(crate) const ACTIVATIONS_MAX: u64 = 64 << 20;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Size {
     pub(crate) parameters: u64,
-    /// Of one shard, about.
+    /// Of one shard, or of what is evaluated at a time if that is more; about.
     pub(crate) activations: u64,
 }
 
 impl Size {
     pub(crate) fn of(spec: &FitSpec, data: &Data) -> Self {
-        let rows = spec.batch_size.div_ceil(shard_count(spec.batch_size)) as u64;
+        let rows = spec.batch_size.div_ceil(shard_count(spec.batch_size)).max(EVALUATED) as u64;
         let (height, width, classes) = (data.height() as u64, data.width() as u64, data.classes() as u64);
         let mut size = Size { parameters: 0, activations: rows * height * width };
         match &spec.model {

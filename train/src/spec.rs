@@ -215,7 +215,9 @@ impl FitSpec {
             found.add("model", format!("{parameters} parameters are more than {PARAMETERS_MAX}"));
         }
         if activations > ACTIVATIONS_MAX {
-            let problem = format!("a shard's {activations} activations are more than {ACTIVATIONS_MAX}; lower it");
+            let problem = format!(
+                "{activations} activations at a time are more than {ACTIVATIONS_MAX}; lower it, or the model's sizes"
+            );
             found.add("batch_size", problem);
         }
     }

@@ -128,6 +128,8 @@ pub struct Trained {
     pub best_test_accuracy: f64,
     pub confusion: Vec<Vec<u64>>,
     pub weights_sha256: String,
+    /// Names the code that computed it, in all attempts, as far as it may change a result's bits.
+    pub kernel_set: String,
     pub stop_reason: StopReason,
     pub model: Bytes,
     pub best_model: Bytes,
@@ -159,7 +161,4 @@ impl EngineError {
 #[async_trait]
 pub trait Engine: Send + Sync {
     async fn fit(&self, work: Work) -> Result<Fitted, EngineError>;
-
-    /// Names the code that computes, as far as it may change a result's bits.
-    fn kernel_set(&self) -> String;
 }

@@ -112,10 +112,6 @@ impl Engine for ScriptedEngine {
         }
         Ok(Fitted::Finished(Box::new(run.trained())))
     }
-
-    fn kernel_set(&self) -> String {
-        "scripted".to_owned()
-    }
 }
 
 struct Run<'a> {
@@ -195,6 +191,7 @@ impl<'a> Run<'a> {
             best_test_accuracy: self.metrics.best.val_accuracy,
             confusion: vec![vec![1, 0], vec![0, 1]],
             weights_sha256: hex(&self.weights),
+            kernel_set: "scripted".to_owned(),
             stop_reason: StopReason::Completed,
             model: self.weights.to_vec().into(),
             best_model: self.weights.to_vec().into(),

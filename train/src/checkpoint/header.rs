@@ -9,7 +9,7 @@ pub(super) struct Header {
     pub(super) progress: Progress,
     pub(super) spec_hash: String,
     pub(super) dataset_hash: String,
-    pub(super) kernel_set: String,
+    pub(super) kernel_sets: String,
 }
 
 pub(super) fn write(snapshot: &Snapshot) -> String {
@@ -19,7 +19,7 @@ pub(super) fn write(snapshot: &Snapshot) -> String {
         format!("version {VERSION}"),
         format!("spec {}", snapshot.spec_hash),
         format!("dataset {}", snapshot.dataset_hash),
-        format!("kernel_set {}", snapshot.kernel_set),
+        format!("kernel_set {}", snapshot.kernel_sets),
         format!("step {}", progress.step),
         format!("epoch {}", progress.epoch),
         format!("tally {} {correct} {samples}", bits(loss_sum)),
@@ -44,7 +44,7 @@ pub(super) fn read(text: &str) -> Result<Header, CheckpointError> {
     Ok(Header {
         spec_hash: lines.get("spec")?.to_string(),
         dataset_hash: lines.get("dataset")?.to_string(),
-        kernel_set: lines.get("kernel_set")?.to_string(),
+        kernel_sets: lines.get("kernel_set")?.to_string(),
         progress: Progress {
             step: lines.words("step")?.whole()?,
             epoch: lines.words("epoch")?.whole()?,

@@ -39,6 +39,7 @@ impl Linear {
         vb: &VarBuilder<'_>,
         lane: &Arc<Lane>,
     ) -> Result<Self> {
+        ensure(inputs > 0 && outputs > 0, || format!("a dense layer of {inputs} inputs and {outputs} outputs"))?;
         let glorot = Initialiser::GlorotUniform { fan_in: inputs, fan_out: outputs };
         let slot = |name: &str| lane.slot(&format!("{}.{name}", vb.prefix()));
         Ok(Linear {

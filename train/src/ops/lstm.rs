@@ -47,9 +47,10 @@ impl ModuleT for Lstm {
     fn forward_t(&self, xs: &Tensor, train: bool) -> Result<Tensor> {
         let (batch, steps, features) = xs.dims3()?;
         let units = self.recurrent.dim(0)?;
-        ensure(!self.lane.wants_gradient(xs) && steps > 0 && features == self.kernel.dim(0)?, || {
+        ensure(batch > 0 && steps > 0 && features == self.kernel.dim(0)?, || {
             format!("an LSTM over {} features cannot take {:?}", self.kernel.dims()[0], xs.dims())
         })?;
+        ensure(!self.lane.wants_gradient(xs), || "an LSTM has no gradient for its input".to_string())?;
         let op = LstmOp {
             sizes: Sizes { batch, steps, features, units },
             x: xs.clone(),

@@ -6,7 +6,6 @@ use super::{Flow, Session};
 use crate::checkpoint::CheckpointError;
 use crate::error::TrainError;
 use crate::fit::{StopReason, Trained};
-use crate::matmul::kernel_set;
 use crate::metrics::Evaluation;
 use crate::observer::Observer;
 use crate::parameters::{model_file, weights_sha256};
@@ -22,6 +21,7 @@ impl Session<'_> {
         };
         let weights = self.parameters.copy()?;
         let Flow::Go(test) = self.test(observer)? else { return Ok(Flow::Halt) };
+        self.check_loss(test.loss)?;
         let best_test = if best.epoch == last.epoch {
             test.clone()
         } else {
@@ -43,7 +43,7 @@ impl Session<'_> {
             steps: self.progress.step,
             train_seconds: self.progress.train_seconds,
             stop_reason: self.progress.ended.unwrap_or(StopReason::Completed),
-            kernel_set: kernel_set(),
+            kernel_sets: self.kernel_sets.clone(),
         }))
     }
 

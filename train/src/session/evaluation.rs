@@ -3,13 +3,12 @@
 use rayon::prelude::*;
 
 use super::{Flow, Session, Shard};
+use crate::batches::EVALUATED;
 use crate::data::{Data, Split};
 use crate::error::TrainError;
 use crate::metrics::{Evaluation, Tally};
 use crate::observer::{Control, EvaluationProgress, Observer};
 
-/// Samples of one forward pass.
-const BLOCK: usize = 64;
 /// Blocks each thread computes between two questions to the observer.
 const BLOCKS_PER_TURN: usize = 8;
 
@@ -54,7 +53,7 @@ fn evaluate(
     observer: &mut dyn Observer,
 ) -> Result<Flow<Answered>, TrainError> {
     let mut total = (Tally::default(), Vec::with_capacity(samples.len()));
-    for turn in samples.chunks(BLOCK * BLOCKS_PER_TURN * shards.len()) {
+    for turn in samples.chunks(EVALUATED * BLOCKS_PER_TURN * shards.len()) {
         for block in evaluate_turn(shards, data, split, turn) {
             let (tally, answers) = block?;
             total.0.add(&tally);
@@ -75,7 +74,7 @@ fn evaluate_turn(
     split: &Split,
     samples: &[u32],
 ) -> Vec<candle_core::Result<Answered>> {
-    let blocks: Vec<&[u32]> = samples.chunks(BLOCK).collect();
+    let blocks: Vec<&[u32]> = samples.chunks(EVALUATED).collect();
     let share = blocks.len().div_ceil(shards.len()).max(1);
     let stretches: Vec<Vec<_>> = shards
         .par_iter_mut()

@@ -155,6 +155,30 @@ fn a_loss_that_is_no_number_names_its_step() {
 }
 
 #[test]
+fn weights_that_overflow_in_the_last_step_are_no_result() {
+    let (data, optimizer) = (small_data(), OptimizerKind::AdamW { weight_decay: 10.0 });
+    // One step an epoch, so that each step is some training's last.
+    let batch_size = data.train().len();
+    let fits = |epochs: u32| {
+        let spec = FitSpec { epochs, batch_size, learning_rate: 10.0, optimizer, ..small_specs()[0].clone() };
+        match fit(&spec, &data, None, &Threads::new(1), &mut Silent) {
+            Ok(outcome) => {
+                let trained = super::finished(outcome);
+                assert!([trained.last.val_loss, trained.test.loss].iter().all(|loss| loss.is_finite()), "{epochs}");
+                true
+            }
+            Err(TrainError::NotFinite { step, epoch, .. }) => {
+                assert!(step <= u64::from(epochs) && epoch <= epochs, "step {step}, epoch {epoch} of {epochs}");
+                false
+            }
+            Err(error) => panic!("{error}"),
+        }
+    };
+    let ends: Vec<bool> = (1..=30).map(fits).collect();
+    assert!(ends.contains(&true) && ends.contains(&false), "{ends:?}");
+}
+
+#[test]
 fn every_error_has_its_verdict_and_its_words() {
     let checkpoint = CheckpointError::Truncated { found: 3 };
     let table = [

@@ -1,12 +1,12 @@
 //! What the ops compute, against plain loops in double precision and against tables.
 
-use candle_core::{Device, Tensor, Var};
+use candle_core::{DType, Device, Tensor, Var};
 use candle_nn::{Module, ModuleT};
 
 use super::noise;
 use crate::lane::Lane;
 use crate::matmul::{Matrix, multiply, multiply_add};
-use crate::ops::{ConvBlock, Lstm, MaxPool2d, SoftmaxCrossEntropy, tally};
+use crate::ops::{Activation, ConvBlock, Linear, Lstm, MaxPool2d, SoftmaxCrossEntropy, tally};
 use crate::parameters::Parameters;
 use crate::simd::{exp, sigmoid, tanh};
 
@@ -145,6 +145,18 @@ fn pooling_leaves_out_an_odd_border_and_gives_the_first_of_equals_the_gradient()
     let ties = Var::from_vec(vec![2.0_f32, 5.0, 5.0, 5.0, 1.0, 1.0, 1.0, 1.0], (2, 2, 2, 1), &Device::Cpu).unwrap();
     let grads = MaxPool2d::of(&ties).unwrap().sum_all().unwrap().backward().unwrap();
     assert_eq!(values(grads.get(&ties).unwrap()), [0.0, 1.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0]);
+}
+
+#[test]
+fn labels_of_no_class_and_empty_batches_are_refused() {
+    let logits = tensor(&[1.0, 3.0, -2.0], &[1, 3]);
+    for labels in [vec![3], vec![], vec![0, 1]] {
+        assert!(tally(&logits, &labels, &mut Vec::new()).is_err(), "{labels:?}");
+    }
+    let (lane, parameters) = (Lane::plain(1), Parameters::new(1));
+    let lstm = Lstm::new(3, 4, &parameters.builder(), &lane).unwrap();
+    assert!(lstm.forward_t(&Tensor::zeros((0, 2, 3), DType::F32, &Device::Cpu).unwrap(), true).is_err());
+    assert!(Linear::new(3, 0, Activation::Relu, &parameters.builder(), &lane).is_err());
 }
 
 #[test]

@@ -157,6 +157,13 @@ fn a_product_is_the_gradient_it_would_be_as_a_whole() {
 }
 
 #[test]
+fn a_variable_that_is_given_twice_is_refused() {
+    let var = Var::from_vec(vec![0.0_f32; 3], 3, &Device::Cpu).unwrap();
+    let config = Config { kind: OptimizerKind::Adam, learning_rate: 1.0 };
+    assert!(Optimizer::new(vec![var.clone(), var], config).is_err());
+}
+
+#[test]
 fn gradients_that_do_not_fit_are_refused() {
     let mut optimizer = optimizer(&variables(), OptimizerKind::Adam);
     let all = gradients(1);

@@ -1,7 +1,8 @@
 //! Stopped anywhere and resumed, a training ends with the bits of the undisturbed one, metrics included.
 
 use super::{Scripted, finished, meaning, small_data, small_specs, stopped, trained};
-use crate::{Checkpoint, FitSpec, OptimizerKind, Schedule, Silent, Snapshot, Threads, fit};
+use crate::checkpoint::Progress;
+use crate::{Checkpoint, FitSpec, OptimizerKind, Schedule, Silent, Snapshot, Threads, fit, kernel_set};
 
 fn through_bytes(snapshot: &Snapshot) -> Checkpoint {
     Checkpoint::decode(&snapshot.encode()).unwrap()
@@ -118,4 +119,46 @@ fn a_checkpoint_of_something_else_is_refused_by_name() {
     let smaller = super::data(150, 70, 9, 9, 4);
     let message = refused(&spec, &smaller, &snapshot);
     assert!(message.contains("hidden.0.weight"), "{message}");
+}
+
+#[test]
+fn progress_that_no_training_makes_is_refused() {
+    let (spec, data) = (small_specs()[0].clone(), small_data());
+    let mut observer = Scripted { stop_at: Some(3), ..Scripted::default() };
+    let snapshot = stopped(fit(&spec, &data, None, &Threads::new(1), &mut observer).unwrap());
+    let changes: [fn(&mut Progress); 6] = [
+        |progress| progress.step = 9,
+        |progress| progress.last = None,
+        |progress| progress.best = None,
+        |progress| progress.best.as_mut().unwrap().epoch = 2,
+        |progress| progress.last.as_mut().unwrap().epoch = 2,
+        |progress| {
+            (progress.epoch, progress.step) = (3, 6);
+            progress.last.as_mut().unwrap().epoch = 3;
+        },
+    ];
+    for (at, change) in changes.into_iter().enumerate() {
+        let mut changed = snapshot.clone();
+        change(&mut changed.progress);
+        let refused = fit(&spec, &data, Some(changed.into()), &Threads::new(1), &mut Silent).err();
+        let message = refused.map(|error| error.to_string()).unwrap_or_default();
+        assert!(message.contains("the checkpoint is malformed"), "change {at}: {message}");
+    }
+}
+
+#[test]
+fn a_receipt_names_every_kernel_set_that_had_a_part() {
+    let (spec, data) = (small_specs()[0].clone(), small_data());
+    let mut observer = Scripted { stop_at: Some(1), ..Scripted::default() };
+    let snapshot = stopped(fit(&spec, &data, None, &Threads::new(1), &mut observer).unwrap());
+    let kernel_sets = |before: &str| {
+        let snapshot = Snapshot { kernel_sets: before.to_string(), ..snapshot.clone() };
+        let resumed = fit(&spec, &data, Some(through_bytes(&snapshot)), &Threads::new(1), &mut Silent).unwrap();
+        finished(resumed).kernel_sets
+    };
+    let here = kernel_set();
+    assert_eq!(snapshot.kernel_sets, here);
+    assert_eq!(kernel_sets(here), here);
+    assert_eq!(kernel_sets("other"), format!("other+{here}"));
+    assert_eq!(kernel_sets(&format!("{here}+other")), format!("{here}+other"));
 }
