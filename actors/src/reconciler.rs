@@ -163,6 +163,7 @@ impl Scanner {
     /// An error means that the store is away: whoever is next would wait for it as long.
     async fn reap(&self, state: &mut State, record: TaskRecord) -> Result<(), PortError> {
         let Some(fence) = record.fence() else { return Ok(()) };
+        let id = record.id;
         let why = format!("{} is gone", record.worker_id.as_deref().unwrap_or("its worker"));
         match self.context.committer.commit_from(record, &Input::Reap { fence, why }).await {
             Ok(Next { record, .. }) if record.state.is_terminal() => self.announce_all(state, vec![record]),
@@ -172,7 +173,11 @@ impl Scanner {
             }
             // Somebody else was faster.
             Err(CommitError::Refused(_) | CommitError::NoSuchTask(_)) => {}
-            Err(CommitError::Port(error)) => return Err(error),
+            Err(CommitError::Port(error)) if error.is_transient() => return Err(error),
+            // Those after it shall not wait for it.
+            Err(CommitError::Port(error)) => {
+                tracing::error!(task = %id, %error, "cannot be released: what is stored of it is damaged");
+            }
         }
         Ok(())
     }

@@ -132,8 +132,9 @@ pub async fn delete(id: Id, call: Call) -> Answer {
         call.api.context.committer.announce(&record).await?;
     }
     let ports = &call.api.context.ports;
-    ports.tasks.delete(id).await?;
+    // In this order: without the record nobody would find what is left of them.
     ports.artifacts.prune(id, u32::MAX, &[]).await?;
+    ports.tasks.delete(id).await?;
     Ok(empty(StatusCode::NO_CONTENT))
 }
 

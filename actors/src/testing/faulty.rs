@@ -1,9 +1,9 @@
 //! Ports with faults: they fail, lose their reply or lie, as often as a test says, and then work again.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicU32, Ordering},
     },
 };
@@ -50,11 +50,18 @@ pub struct FaultyTasks {
     pub lost_replies: Faults,
     /// Reads that fail.
     pub unread: Faults,
+    /// Tasks that can be read, but not be written any more.
+    damaged: Mutex<HashSet<TaskId>>,
 }
 
 impl FaultyTasks {
     pub fn new(inner: Arc<dyn TaskStore>) -> Self {
-        Self { inner, refused: Faults::default(), lost_replies: Faults::default(), unread: Faults::default() }
+        let [refused, lost_replies, unread] = Default::default();
+        Self { inner, refused, lost_replies, unread, damaged: Mutex::default() }
+    }
+
+    pub fn damage(&self, task: TaskId) {
+        self.damaged.lock().expect("nobody panicked").insert(task);
     }
 
     fn read(&self) -> Result<&dyn TaskStore, PortError> {
@@ -71,6 +78,9 @@ impl TaskStore for FaultyTasks {
     async fn compare_and_set(&self, next: &TaskRecord, facts: &[TaskEvent]) -> Result<Cas, PortError> {
         if self.refused.take() {
             return Err(unavailable());
+        }
+        if self.damaged.lock().expect("nobody panicked").contains(&next.id) {
+            return Err(PortError::Corrupt("scripted damage".to_owned()));
         }
         let outcome = self.inner.compare_and_set(next, facts).await;
         if self.lost_replies.take() { Err(unavailable()) } else { outcome }

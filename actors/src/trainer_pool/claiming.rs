@@ -1,6 +1,6 @@
 //! Finding and claiming the next task, outside the pool's mailbox.
 
-use std::cmp::Reverse;
+use std::{cmp::Reverse, collections::HashSet};
 
 use futures::future::join_all;
 use uuid::Uuid;
@@ -42,17 +42,18 @@ pub async fn claim(context: &Context, seat: &Seat, hinted: &[TaskId]) -> Option<
     {
         return Some(claimed);
     }
-    let mut page = PAGE;
+    let (mut page, mut unusable) = (PAGE, HashSet::new());
     loop {
-        let queue = match context.ports.tasks.queue(&[TaskState::Pending], page).await {
+        let mut queue = match context.ports.tasks.queue(&[TaskState::Pending], page).await {
             Ok(queue) => queue,
             Err(error) => {
                 tracing::warn!(%error, "cannot look for tasks");
                 return None;
             }
         };
-        let now = context.ports.clock.now();
-        if queue.len() == page && queue.iter().all(|record| record.not_before.is_some_and(|time| time > now)) {
+        let (now, is_whole_page) = (context.ports.clock.now(), queue.len() == page);
+        queue.retain(|record| !unusable.contains(&record.id));
+        if is_whole_page && queue.iter().all(|record| record.not_before.is_some_and(|time| time > now)) {
             page *= 4;
             continue;
         }
@@ -60,9 +61,14 @@ pub async fn claim(context: &Context, seat: &Seat, hinted: &[TaskId]) -> Option<
         match take(context, seat, due).await {
             Ok(Some(claimed)) => return Some(claimed),
             Ok(None) => {}
-            Err(error) => {
+            Err(error) if error.is_transient() => {
                 tracing::warn!(%error, "cannot claim");
                 return None;
+            }
+            // Those behind it shall not wait for it.
+            Err(error) => {
+                tracing::error!(task = %due.id, %error, "cannot be claimed: what is stored of it is damaged");
+                unusable.insert(due.id);
             }
         }
     }

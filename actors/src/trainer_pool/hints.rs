@@ -7,6 +7,9 @@ use crate::{
     task::TaskId,
 };
 
+/// Hints heeded at a time: of more the first are acknowledged early.
+const HEEDED_MAX: usize = 256;
+
 /// Hints that came in since the pool last looked: however many, they say the same.
 #[derive(Clone, Default)]
 pub(super) struct Hints(Arc<Mutex<Vec<Hint>>>);
@@ -38,6 +41,9 @@ impl Heeded {
         let hints = self.hints.take();
         let tasks = hints.iter().map(|hint| hint.task).collect();
         self.heeded.extend(hints);
+        // What they are about is in the queue, which is looked at after the claim.
+        let surplus = self.heeded.len().saturating_sub(HEEDED_MAX);
+        self.heeded.drain(..surplus).for_each(|hint| self.bus.acknowledge(hint));
         tasks
     }
 

@@ -5,10 +5,10 @@ use std::{sync::Arc, time::Duration};
 use kubeml_actors::{
     context::Settings,
     spec::SpecDraft,
-    task::TaskState,
+    task::{Submission, TaskState},
     testing::{
         faulty::FaultyTasks,
-        test_tree::{TestTree, World, draft},
+        test_tree::{TestTree, World, draft, submission},
     },
 };
 
@@ -91,4 +91,41 @@ async fn a_store_that_is_away_for_a_while_costs_time_and_nothing_else() {
     faulty.unread.set(8);
     let record = node.expect_success(id).await;
     assert_eq!(record.no_progress, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_that_cannot_be_written_any_more_holds_up_nobody() {
+    let (faulty, node) = over_faulty_store().await;
+    let running = node.submit(draft()).await;
+    node.wait_for_step(running, 3).await;
+    // More than a claim looks at first, all of them before the good one.
+    let mut damaged = Vec::new();
+    for _ in 0..6 {
+        let urgent = Submission { priority: 9, ..submission(draft()) };
+        faulty.damage(urgent.id);
+        damaged.push(urgent.id);
+        node.tree.handles.dispatcher.submit(urgent).await.unwrap();
+    }
+    let good = node.submit(draft()).await;
+    node.expect_success(good).await;
+    for id in damaged {
+        assert_eq!(node.world.record(id).await.state, TaskState::Pending);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dead_nodes_task_that_cannot_be_written_any_more_holds_up_nobody() {
+    let mut world = World::new();
+    let faulty = Arc::new(FaultyTasks::new(world.ports.tasks.clone()));
+    world.ports.tasks = faulty.clone();
+    let first = world.start(Settings { slots: 2, ..Settings::default() }).await;
+    let ids = [first.submit(draft()).await, first.submit(draft()).await];
+    for id in ids {
+        first.wait_for_step(id, 3).await;
+    }
+    first.tree.stop().await;
+    faulty.damage(ids[0]);
+    let second = world.start(Settings { slots: 2, ..Settings::default() }).await;
+    second.expect_success(ids[1]).await;
+    assert_eq!(world.record(ids[0]).await.state, TaskState::Running);
 }

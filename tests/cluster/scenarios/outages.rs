@@ -76,7 +76,10 @@ async fn a_redis_that_lies_forgets_fills_up_hangs_or_vanishes_changes_no_result(
     let mut listener = cluster.listen();
     let redis = cluster.services.server("redis-1").expect("it is one of the suite's");
     let reference = trained_alone("mlp", 3);
-    let mut ids = Vec::new();
+    let worker = &cluster.workers[0];
+    // It finds nothing in the cache, and fills it.
+    let mut ids = vec![cluster.submit("mlp", 3).await];
+    assert_same_result(&cluster.succeeded(&ids[0]).await, &reference);
     for disturb in ["spoil", "flush", "fill", "kill", "pause"] {
         match disturb {
             "kill" => redis.kill().expect("it runs"),
@@ -86,16 +89,20 @@ async fn a_redis_that_lies_forgets_fills_up_hangs_or_vanishes_changes_no_result(
                 say(redis, "EVAL \"for _, k in ipairs(redis.call('KEYS', '*')) do redis.call('SET', k, 'lies') end\" 0")
             }
             "flush" => say(redis, "FLUSHALL"),
-            _ => say(redis, "CONFIG SET maxmemory 1mb"),
+            _ => {
+                say(redis, "CONFIG SET maxmemory 1mb");
+                say(redis, "FLUSHALL");
+            }
         }
         // Its successor has nothing in memory, and asks the cache.
-        let crash = format!("{}/api/v1/system/actors/dataset_loader/crash", cluster.workers[0].url);
+        let crash = format!("{}/api/v1/system/actors/dataset_loader/crash", worker.url);
         assert_eq!(reqwest::Client::new().post(crash).send().await.expect("it answers").status(), 202);
         let id = cluster.submit("mlp", 3).await;
         assert_same_result(&cluster.succeeded(&id).await, &reference);
         match disturb {
             "kill" => redis.start().expect("it starts again"),
             "pause" => redis.resume().expect("it goes on"),
+            "spoil" => assert!(cluster.metric(worker, "kubeml_cache_unreadable_total ").await >= 1.0, "it was lied to"),
             _ => {}
         }
         ids.push(id);

@@ -4,9 +4,12 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
-use super::{super::nodes::Cluster, assert_all_is_well};
+use super::{
+    super::nodes::{Cluster, DEADLINE},
+    assert_all_is_well,
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn its_clients_submit_watch_and_ask_as_they_always_did() {
@@ -119,4 +122,37 @@ async fn any_api_node_shows_all_nodes_and_serves_any_stream() {
         assert_eq!(status, 200);
         assert!(events.contains("event:succeeded"), "{events}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_three_models_are_sent_and_their_lines_heard_at_another_node() {
+    let files = small_mnist();
+    let dir = files.path().to_str().expect("it is text");
+    let cluster = Cluster::start_with(2, 2, &[("KUBEML__DATASETS__MNIST__DIR", dir)]).await;
+    let mut listener = cluster.listen();
+    let url = format!("{}/logs/stream", cluster.apis[1].url);
+    let mut stream = reqwest::get(url).await.expect("the API answers");
+    let mut ids = Vec::new();
+    for model in ["mlp", "cnn", "lstm"] {
+        let (status, body) = cluster.post(&format!("/send_task/{model}")).await;
+        let sent: Value = serde_json::from_str(&body).expect("JSON");
+        assert_eq!((status, &sent["message"]), (200, &json!(format!("Task {model} sent to Kafka"))));
+        ids.push(sent["task_id"].as_str().expect("an id").to_owned());
+    }
+    let mut heard = String::new();
+    let is_result = |line: &&str| line.contains(r#""log_type": "result""#);
+    let all = async {
+        while heard.lines().filter(is_result).count() < ids.len() {
+            let chunk = stream.chunk().await.expect("it goes on").expect("it has no end");
+            heard.push_str(&String::from_utf8_lossy(&chunk));
+        }
+    };
+    assert!(timeout(DEADLINE, all).await.is_ok(), "not every result is heard");
+    for id in &ids {
+        let of_task = |line: &&str| line.contains(id.as_str());
+        let epochs = heard.lines().filter(of_task).filter(|line| line.contains(r#""epoch": "#)).count();
+        assert_eq!((epochs, heard.lines().filter(of_task).filter(is_result).count()), (5, 1), "{heard}");
+        cluster.succeeded(id).await;
+    }
+    assert_all_is_well(&cluster, &mut listener, &ids).await;
 }
