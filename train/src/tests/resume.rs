@@ -2,10 +2,15 @@
 
 use super::{Scripted, finished, meaning, small_data, small_specs, stopped, trained};
 use crate::checkpoint::Progress;
-use crate::{Checkpoint, FitSpec, OptimizerKind, Schedule, Silent, Snapshot, Threads, fit, kernel_set};
+use crate::{Checkpoint, Data, FitSpec, OptimizerKind, Schedule, Silent, Snapshot, Threads, fit, kernel_set};
 
 fn through_bytes(snapshot: &Snapshot) -> Checkpoint {
     Checkpoint::decode(&snapshot.encode()).unwrap()
+}
+
+fn stopped_after(step: u64, spec: &FitSpec, data: &Data) -> Snapshot {
+    let mut observer = Scripted { stop_at: Some(step), ..Scripted::default() };
+    stopped(fit(spec, data, None, &Threads::new(2), &mut observer).unwrap())
 }
 
 /// The small specs, and one that uses every other feature.
@@ -34,8 +39,7 @@ fn resumed_at_any_step_it_ends_as_if_undisturbed() {
     for spec in specs() {
         let undisturbed = trained(&spec, &data, 2);
         for step in 1..=undisturbed.steps {
-            let mut observer = Scripted { stop_at: Some(step), ..Scripted::default() };
-            let snapshot = stopped(fit(&spec, &data, None, &Threads::new(2), &mut observer).unwrap());
+            let snapshot = stopped_after(step, &spec, &data);
             assert_eq!(snapshot.step(), step);
             let resumed = fit(&spec, &data, Some(through_bytes(&snapshot)), &Threads::new(1), &mut Silent).unwrap();
             assert_eq!(meaning(&finished(resumed)), meaning(&undisturbed), "{} at {step}", spec.model.kind());
@@ -104,8 +108,7 @@ fn running_metrics_go_on_where_they_were() {
 #[test]
 fn a_checkpoint_of_something_else_is_refused_by_name() {
     let (spec, data) = (small_specs()[0].clone(), small_data());
-    let mut observer = Scripted { stop_at: Some(1), ..Scripted::default() };
-    let snapshot = stopped(fit(&spec, &data, None, &Threads::new(1), &mut observer).unwrap());
+    let snapshot = stopped_after(1, &spec, &data);
     let other = FitSpec { seed: 99, ..spec.clone() };
     let refused = |spec: &FitSpec, data, snapshot: &Snapshot| {
         let checkpoint = Checkpoint::from(snapshot.clone());
@@ -124,8 +127,7 @@ fn a_checkpoint_of_something_else_is_refused_by_name() {
 #[test]
 fn progress_that_no_training_makes_is_refused() {
     let (spec, data) = (small_specs()[0].clone(), small_data());
-    let mut observer = Scripted { stop_at: Some(3), ..Scripted::default() };
-    let snapshot = stopped(fit(&spec, &data, None, &Threads::new(1), &mut observer).unwrap());
+    let snapshot = stopped_after(3, &spec, &data);
     let changes: [fn(&mut Progress); 6] = [
         |progress| progress.step = 9,
         |progress| progress.last = None,
@@ -149,8 +151,7 @@ fn progress_that_no_training_makes_is_refused() {
 #[test]
 fn a_receipt_names_every_kernel_set_that_had_a_part() {
     let (spec, data) = (small_specs()[0].clone(), small_data());
-    let mut observer = Scripted { stop_at: Some(1), ..Scripted::default() };
-    let snapshot = stopped(fit(&spec, &data, None, &Threads::new(1), &mut observer).unwrap());
+    let snapshot = stopped_after(1, &spec, &data);
     let kernel_sets = |before: &str| {
         let snapshot = Snapshot { kernel_sets: before.to_string(), ..snapshot.clone() };
         let resumed = fit(&spec, &data, Some(through_bytes(&snapshot)), &Threads::new(1), &mut Silent).unwrap();
