@@ -36,12 +36,12 @@ pub const CLIPPY: Tool = Tool {
     install_in_ci: None,
 };
 
-/// Built from source in some two and a half minutes on two cores, which is why only continuous integration does so unasked.
+/// Built from source in some minutes on two cores, which is why only continuous integration does so unasked.
 pub const CARGO_DENY: Tool = Tool {
     name: "cargo-deny",
     probe: ("cargo", &["deny", "--version"]),
     install: "cargo install --locked cargo-deny@0.20.2",
-    install_in_ci: Some(Source::Cargo(&["install", "--locked", "--root", DIR, "cargo-deny@0.20.2"])),
+    install_in_ci: Some(Source::Cargo(&["install", "--debug", "--locked", "--root", DIR, "cargo-deny@0.20.2"])),
 };
 
 /// Runs Kafka and Cassandra.
