@@ -52,6 +52,8 @@ impl ClientContext for Context {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
+        let code = error.rdkafka_error_code().map_or_else(|| "unknown".to_owned(), |code| format!("{code:?}"));
+        self.metrics.errors.with_label_values(&[self.client, &code]).inc();
         if is_fatal(&error) {
             tracing::warn!(client = self.client, %error, reason, "a client of Kafka has failed for good");
         } else if error.rdkafka_error_code() == Some(RDKafkaErrorCode::Authentication) {

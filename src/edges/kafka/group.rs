@@ -24,6 +24,8 @@ use super::{
 };
 
 const COMMIT_INTERVAL: Duration = Duration::from_millis(200);
+/// Nobody says whether a commit has failed.
+const COMMIT_AGAIN_INTERVAL: Duration = Duration::from_secs(5);
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
 
 /// What is done with a message.
@@ -112,8 +114,9 @@ impl Member {
 
     /// Whether it was told to stop; otherwise the client is of no use any more.
     async fn follow(&self, stream: &mut Polled<Read>, handler: &mut impl Handler, stop: &Notify) -> bool {
-        let mut commit_due = interval(COMMIT_INTERVAL);
+        let (mut commit_due, mut commit_again_due) = (interval(COMMIT_INTERVAL), interval(COMMIT_AGAIN_INTERVAL));
         commit_due.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        commit_again_due.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 () = stop.notified() => return true,
@@ -121,6 +124,7 @@ impl Member {
                     Some(read) => self.pass_on(stream, read, handler).await,
                     None => return false,
                 },
+                _ = commit_again_due.tick() => self.ledger.tell_again(),
                 _ = commit_due.tick() => {
                     if let Some(offsets) = self.offsets() {
                         stream.commit(offsets);

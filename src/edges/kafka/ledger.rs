@@ -33,6 +33,7 @@ struct Partition {
     unsettled: BTreeSet<i64>,
     /// After the last one read.
     next: i64,
+    /// What was told last.
     committed: Option<i64>,
 }
 
@@ -83,6 +84,11 @@ impl Ledger {
             Some((*partition, next))
         });
         grown.collect()
+    }
+
+    /// What was told may not have arrived: all of it is told again.
+    pub fn tell_again(&self) {
+        self.lock().partitions.values_mut().for_each(|book| book.committed = None);
     }
 
     /// Begins anew for another client: from now on the one before takes nothing away, however late it ends.

@@ -7,6 +7,7 @@ use rdkafka::statistics::Statistics;
 pub struct KafkaMetrics {
     pub(super) messages: IntCounterVec,
     pub(super) rebalances: IntCounterVec,
+    pub(super) errors: IntCounterVec,
     pub(super) facts_owed: IntGauge,
     pub(super) dead_letters: IntCounterVec,
     lag: IntGaugeVec,
@@ -30,6 +31,7 @@ impl KafkaMetrics {
                 &["direction", "topic", "outcome"],
             )?,
             rebalances: counters("kubeml_bus_rebalances_total", "Assignments of partitions to this node", &["group"])?,
+            errors: counters("kubeml_bus_errors_total", "Errors that clients of Kafka met", &["client", "error"])?,
             facts_owed: gauge("kubeml_bus_facts_owed_tasks", "Tasks with facts that Kafka has not taken yet")?,
             dead_letters: metrics.dead_letters.clone(),
             lag: gauges(

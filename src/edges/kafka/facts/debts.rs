@@ -1,7 +1,8 @@
 //! The tasks with facts that Kafka has not taken.
 
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
+    ops::Bound::{Excluded, Unbounded},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -17,7 +18,7 @@ mod tests;
 const TASKS_MAX: usize = 262_144;
 
 pub struct Debts {
-    owed: Mutex<HashMap<TaskId, Debt>>,
+    books: Mutex<Books>,
     arrival: Notify,
     metrics: Arc<KafkaMetrics>,
 }
@@ -48,14 +49,21 @@ struct Debt {
     has_grown: bool,
 }
 
+#[derive(Default)]
+struct Books {
+    owed: BTreeMap<TaskId, Debt>,
+    /// Whose turn was last: one whose facts cannot be read holds up nobody else's.
+    turn: Option<TaskId>,
+}
+
 impl Debts {
     pub fn new(metrics: Arc<KafkaMetrics>) -> Self {
-        Self { owed: Mutex::default(), arrival: Notify::new(), metrics }
+        Self { books: Mutex::default(), arrival: Notify::new(), metrics }
     }
 
     /// The earliest of what is owed counts.
     pub fn owe(&self, task: TaskId, what: Owed) {
-        let mut owed = self.lock();
+        let Books { owed, .. } = &mut *self.lock();
         if owed.len() >= TASKS_MAX && !owed.contains_key(&task) {
             tracing::warn!(%task, from = %what.from(), "live readers miss facts until they ask the store: kafka takes none");
             return;
@@ -63,28 +71,26 @@ impl Debts {
         let debt = owed.entry(task).or_insert(Debt { owed: what, has_grown: true });
         let earliest = if what.from() < debt.owed.from() { what } else { debt.owed };
         *debt = Debt { owed: earliest, has_grown: true };
-        self.count(&owed);
-        drop(owed);
+        self.count(owed);
         self.arrival.notify_one();
     }
 
     /// Whether a new fact of the task is owed with the others; if so, it is.
     pub fn joins(&self, task: TaskId) -> bool {
-        let mut owed = self.lock();
-        let debt = owed.get_mut(&task);
+        let mut books = self.lock();
+        let debt = books.owed.get_mut(&task);
         debt.map(|debt| debt.has_grown = true).is_some()
     }
 
     pub fn has(&self, task: TaskId) -> bool {
-        self.lock().contains_key(&task)
+        self.lock().owed.contains_key(&task)
     }
 
-    /// Some task, and what is owed of it; waits for one. What joins from now on is not part of it.
+    /// The next task in turn, and what is owed of it; waits for one. What joins from now on is not part of it.
     pub async fn next(&self) -> (TaskId, Owed) {
         loop {
-            if let Some((task, debt)) = self.lock().iter_mut().next() {
-                debt.has_grown = false;
-                return (*task, debt.owed);
+            if let Some(next) = self.lock().next() {
+                return next;
             }
             self.arrival.notified().await;
         }
@@ -92,7 +98,7 @@ impl Debts {
 
     /// What [`Debts::next`] gave has been sent, up to before `next`: all that there was.
     pub fn paid(&self, task: TaskId, what: Owed, next: Seq) {
-        let mut owed = self.lock();
+        let Books { owed, .. } = &mut *self.lock();
         match owed.get_mut(&task) {
             Some(debt) if debt.has_grown => {
                 if debt.owed.from() >= what.from() {
@@ -101,14 +107,25 @@ impl Debts {
             }
             _ => drop(owed.remove(&task)),
         }
-        self.count(&owed);
+        self.count(owed);
     }
 
-    fn count(&self, owed: &HashMap<TaskId, Debt>) {
+    fn count(&self, owed: &BTreeMap<TaskId, Debt>) {
         self.metrics.facts_owed.set(i64::try_from(owed.len()).unwrap_or(i64::MAX));
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<TaskId, Debt>> {
-        self.owed.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Books> {
+        self.books.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Books {
+    fn next(&mut self) -> Option<(TaskId, Owed)> {
+        let after = self.owed.range((self.turn.map_or(Unbounded, Excluded), Unbounded)).next();
+        let task = *after.or_else(|| self.owed.first_key_value())?.0;
+        self.turn = Some(task);
+        let debt = self.owed.get_mut(&task)?;
+        debt.has_grown = false;
+        Some((task, debt.owed))
     }
 }

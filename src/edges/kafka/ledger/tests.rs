@@ -22,6 +22,18 @@ fn the_first_unsettled_message_holds_back_all_after_it() {
 }
 
 #[test]
+fn what_may_not_have_arrived_is_told_again() {
+    let ledger = Ledger::default();
+    let read = [ledger.read(0, 10), ledger.read(1, 5)];
+    ledger.settle(read[0]);
+    let told = sorted(ledger.commits());
+    assert_eq!(told, [(0, 11), (1, 5)]);
+    ledger.tell_again();
+    assert_eq!(sorted(ledger.commits()), told);
+    assert_eq!(ledger.commits(), [], "once");
+}
+
+#[test]
 fn what_was_read_before_partitions_were_taken_away_is_forgotten() {
     let ledger = Ledger::default();
     let lease = ledger.lend();

@@ -54,10 +54,23 @@ fn what_another_told_counts_like_any_other_debt() {
 }
 
 #[test]
+fn a_debt_that_cannot_be_paid_holds_up_no_other() {
+    let (debts, tasks) = (debts(), [1, 2, 3].map(|n| TaskId(uuid::Uuid::from_u128(n))));
+    for task in tasks {
+        debts.owe(task, Owed::From(Seq(1)));
+    }
+    let turns =
+        |count: usize| -> Vec<TaskId> { (0..count).filter_map(|_| next(&debts)).map(|(task, _)| task).collect() };
+    assert_eq!(turns(4), [tasks[0], tasks[1], tasks[2], tasks[0]]);
+    debts.paid(tasks[1], Owed::From(Seq(1)), Seq(2));
+    assert_eq!(turns(3), [tasks[2], tasks[0], tasks[2]]);
+}
+
+#[test]
 fn memory_is_bounded() {
     let debts = debts();
     for n in 0..TASKS_MAX + 10 {
         debts.owe(TaskId(uuid::Uuid::from_u128(n as u128 + 1)), Owed::From(Seq(1)));
     }
-    assert_eq!(debts.lock().len(), TASKS_MAX);
+    assert_eq!(debts.lock().owed.len(), TASKS_MAX);
 }
