@@ -7,7 +7,11 @@
 //! ```
 //! Whatever is left out by a crash is found later: lists by who reads them, facts by who writes the next version.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use async_trait::async_trait;
 use futures::{StreamExt, TryStreamExt, stream};
@@ -32,6 +36,8 @@ use super::{
 
 /// When a scan was cut too short, the next one looks this many times further.
 const FURTHER: usize = 4;
+/// For so long after it was written nobody takes a row without a record for an orphan: far less than that takes.
+const ROWS_STAY: Duration = Duration::from_secs(300);
 
 /// The task store of a cluster's node.
 pub struct CassandraTasks {
@@ -145,16 +151,25 @@ impl Inner {
         answer: Answer<Inserted>,
     ) -> Result<Inserted, PortError> {
         let record = &version.record;
-        let queueing = async { if record.is_queued() { self.queue.put(record).await } else { Ok(()) } };
-        futures::try_join!(queueing, self.days.put(record))?;
+        let began = Instant::now();
+        self.put_rows(record).await?;
         if !self.records.insert(&version, &facts).await? {
             return self.taken(record).await;
+        }
+        // A process may be stopped in between.
+        if began.elapsed() > ROWS_STAY {
+            self.put_rows(record).await?;
         }
         self.facts.begin(record.id);
         self.counts.moved(None, queued(record));
         let answer = || answer.give(Inserted::Fresh);
         self.log(&version, &RowFacts::of(&[], &facts), facts, answer).await;
         Ok(Inserted::Fresh)
+    }
+
+    async fn put_rows(&self, record: &TaskRecord) -> Result<(), PortError> {
+        let queueing = async { if record.is_queued() { self.queue.put(record).await } else { Ok(()) } };
+        futures::try_join!(queueing, self.days.put(record)).map(drop)
     }
 
     /// Somebody has the id: perhaps this very insert, whose reply was lost.
@@ -168,7 +183,7 @@ impl Inner {
         if !is_same || !existing.is_queued() {
             self.queue.remove(record).await?;
         }
-        if !is_same && existing.is_queued() {
+        if existing.is_queued() {
             // Its own row may have been taken for an orphan while its insert was still under way.
             self.queue.put(&existing).await?;
         }
