@@ -1,9 +1,11 @@
 //! The same bits with any number of threads, on every run, whoever watches.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::{Scripted, data, finished, meaning, small_data, small_specs, trained};
+use crate::simd::tests::ONLY_BASELINE;
 use crate::{FitSpec, ModelSpec, Observer, Outcome, Silent, StepProgress, Threads, TrainError, fit};
 
 #[test]
@@ -22,6 +24,18 @@ fn a_batch_of_many_shards_is_the_same_on_any_threads() {
     let data = data(700, 200, 9, 9, 3);
     let spec = FitSpec { epochs: 1, batch_size: 600, ..FitSpec::new(ModelSpec::Mlp { hidden: vec![20] }) };
     assert_eq!(meaning(&trained(&spec, &data, 1)), meaning(&trained(&spec, &data, 5)));
+}
+
+#[test]
+fn loops_for_wide_registers_change_nothing() {
+    let data = small_data();
+    for spec in small_specs() {
+        let wide = trained(&spec, &data, 2);
+        ONLY_BASELINE.store(true, Ordering::Relaxed);
+        let narrow = trained(&spec, &data, 2);
+        ONLY_BASELINE.store(false, Ordering::Relaxed);
+        assert_eq!(meaning(&wide), meaning(&narrow), "{}", spec.model.kind());
+    }
 }
 
 #[test]
