@@ -201,7 +201,8 @@ impl Attempt {
 
     async fn heed(&mut self, report: Report) -> Result<(), Halt> {
         match report {
-            Report::FirstStep => {
+            Report::FirstStep { began } => {
+                self.note_first_step(began);
                 if self.may_speak().await? {
                     self.tell_progress().await;
                 }
@@ -209,6 +210,14 @@ impl Attempt {
             }
             Report::Checkpoint(snapshot) => self.save(snapshot, None).await,
             Report::EpochFinished(metrics, snapshot) => self.save(snapshot, Some(metrics)).await,
+        }
+    }
+
+    fn note_first_step(&self, began: std::time::Instant) {
+        if self.fence.attempt == 1 {
+            let since_submitted = self.context.ports.clock.now().since(self.record.created_at);
+            let until_it_began = since_submitted.saturating_sub(began.elapsed());
+            self.context.metrics.task_first_step_seconds.observe(until_it_began.as_secs_f64());
         }
     }
 

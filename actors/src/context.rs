@@ -22,6 +22,9 @@ use crate::{
     transition::Limits,
 };
 
+/// However many nodes look for work, each does so this often.
+pub const SCAN_INTERVAL_MAX: Duration = Duration::from_secs(2);
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Roles {
     pub api: bool,
@@ -40,7 +43,8 @@ pub struct Settings {
     pub queue_max: u64,
     /// How many attempts this node runs at a time.
     pub slots: usize,
-    /// How often an idle slot looks for work that no hint told of.
+    /// How often idle slots look for work that no hint told of: those of all nodes together, as far as
+    /// [`SCAN_INTERVAL_MAX`] allows.
     pub scan_interval: Duration,
     /// A node that has not been heard of for this long loses its tasks to others.
     pub lease: Duration,
@@ -101,6 +105,16 @@ impl Context {
         Arc::new(Self { me, ports, committer, metrics, settings, presence, last_line: AtomicU64::new(0) })
     }
 
+    /// Whether it is of use to claim a task: others take it away from a node that they take for dead.
+    pub fn may_claim(&self) -> bool {
+        self.settings.alone || self.presence.standing().is_some()
+    }
+
+    /// How long this node waits between two looks for work: the more nodes look, the longer.
+    pub fn scan_interval(&self) -> Duration {
+        stretched(self.settings.scan_interval, self.presence.trainers())
+    }
+
     /// How long a task waits before its next attempt, after the one that `record` shows has ended.
     pub fn retry_delay(&self, record: &TaskRecord, kind: FailureKind) -> Duration {
         match kind {
@@ -126,5 +140,25 @@ impl Context {
         let seq = Seq(after(last.unwrap_or_else(|last| last)));
         let kind = EventKind::Log { level, message };
         self.ports.events.append(&[TaskEvent { task: TaskId::NONE, seq, at, kind }]).await
+    }
+}
+
+fn stretched(interval: Duration, nodes: usize) -> Duration {
+    let stretched = interval.saturating_mul(u32::try_from(nodes).unwrap_or(u32::MAX));
+    stretched.min(SCAN_INTERVAL_MAX.max(interval))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_more_nodes_look_for_work_the_less_often_each_does() {
+        let millis = Duration::from_millis;
+        for (interval, nodes, expected) in
+            [(250, 1, 250), (250, 3, 750), (250, 8, 2_000), (250, usize::MAX, 2_000), (5_000, 3, 5_000)]
+        {
+            assert_eq!(stretched(millis(interval), nodes), millis(expected), "{interval} ms, {nodes} nodes");
+        }
     }
 }

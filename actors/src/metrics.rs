@@ -72,6 +72,7 @@ pub struct Metrics {
     pub tasks: IntGaugeVec,
     pub task_transitions: IntCounterVec,
     pub task_queue_seconds: Histogram,
+    pub task_first_step_seconds: Histogram,
     pub task_duration_seconds: HistogramVec,
     pub task_retries: IntCounterVec,
     pub fenced: IntCounterVec,
@@ -94,6 +95,7 @@ pub struct Metrics {
     pub log_ring_entries: IntGauge,
     pub subscriptions: IntGauge,
     pub nodes_alive: IntGauge,
+    pub heartbeat_seconds: Histogram,
     pub store_tolerated_failures: IntGauge,
 }
 
@@ -124,6 +126,7 @@ impl Metrics {
             tasks: gauges("kubeml_tasks", "Tasks by state", &["state"]),
             task_transitions: counters("kubeml_task_transitions_total", "Changes made by this node", &["from", "to"]),
             task_queue_seconds: one("kubeml_task_queue_seconds", "From submission to the first claim", &SLOW),
+            task_first_step_seconds: one("kubeml_task_first_step_seconds", "From submission to the first step", &SLOW),
             task_duration_seconds: many(
                 "kubeml_task_duration_seconds",
                 "From the first start to the end",
@@ -152,6 +155,7 @@ impl Metrics {
             dead_letters: counters("kubeml_dead_letters_total", "What nobody could act on", &["topic", "reason"]),
             log_ring_entries: level("kubeml_log_ring_entries", "Facts kept in memory for subscribers"),
             subscriptions: level("kubeml_log_subscriptions", "Open subscriptions to facts"),
+            heartbeat_seconds: one("kubeml_heartbeat_seconds", "From due to confirmed or given up", &FAST),
             nodes_alive: level("kubeml_nodes_alive", "Nodes heard of within a lease, as this node sees it"),
             store_tolerated_failures: level("kubeml_store_tolerated_failures", "Copies of the store that may fail"),
             registry: register.0.clone(),

@@ -114,10 +114,10 @@ impl Observer {
         self.watched.values().any(|watched| (self.lease / 2..2 * self.lease).contains(&silent(watched)))
     }
 
-    /// How many nodes, this one included, have been heard of within a lease.
-    pub fn alive(&self) -> usize {
+    /// Whether a node has been heard of within a lease.
+    pub fn is_alive(&self, node: &Incarnation) -> bool {
         let now = self.read_at.unwrap_or_default();
-        self.watched.values().filter(|watched| watched.lives(now, self.lease)).count()
+        self.watched.get(node).is_some_and(|watched| watched.lives(now, self.lease))
     }
 
     /// How long this observer leaves a dead node to others: live ones take turns in an order that differs from one dead

@@ -5,7 +5,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -30,6 +33,8 @@ pub struct Presence {
     beats: Mutex<Beats>,
     /// When the heartbeats of others were last seen to move.
     others: Mutex<HashMap<Incarnation, Instant>>,
+    /// Live nodes that train, as far as is known.
+    trainers: AtomicUsize,
 }
 
 /// How the actors are, as far as counters do not tell.
@@ -51,7 +56,8 @@ struct Beats {
 impl Presence {
     pub fn new(lease: Duration, slots: usize, started_at: Timestamp) -> Self {
         let board = Board { last_errors: Vec::new(), slots: vec![SlotReport::default(); slots] };
-        Self { lease, started_at, board: Mutex::new(board), beats: Mutex::default(), others: Mutex::default() }
+        let (beats, others, trainers) = (Mutex::default(), Mutex::default(), AtomicUsize::new(0));
+        Self { lease, started_at, board: Mutex::new(board), beats, others, trainers }
     }
 
     pub fn note_error(&self, actor: ActorKind, error: &str) {
@@ -95,6 +101,15 @@ impl Presence {
     /// How long ago a node's heartbeat was last seen to move, by this node's clock.
     pub fn heartbeat_age(&self, of: &Incarnation) -> Option<Duration> {
         lock(&self.others).get(of).map(Instant::elapsed)
+    }
+
+    pub fn note_trainers(&self, nodes: usize) {
+        self.trainers.store(nodes, Ordering::Relaxed);
+    }
+
+    /// How many live nodes train; at least 1.
+    pub fn trainers(&self) -> usize {
+        self.trainers.load(Ordering::Relaxed).max(1)
     }
 
     /// The next heartbeat.
@@ -153,10 +168,12 @@ pub fn beat(context: Arc<Context>) -> AbortOnDrop {
         let mut due = interval(context.settings.heartbeat);
         due.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            due.tick().await;
+            let due_at = due.tick().await;
             let began = Instant::now();
             let row = context.presence.row(&context);
-            match timeout(context.settings.lease / 2, context.ports.nodes.beat(&row)).await {
+            let beaten = timeout(context.settings.lease / 2, context.ports.nodes.beat(&row)).await;
+            context.metrics.heartbeat_seconds.observe(due_at.elapsed().as_secs_f64());
+            match beaten {
                 Ok(Ok(())) => context.presence.confirm(began),
                 Ok(Err(error)) => tracing::debug!(%error, "heartbeat not written"),
                 Err(_) => tracing::debug!("heartbeat not confirmed in time"),

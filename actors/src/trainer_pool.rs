@@ -228,7 +228,7 @@ impl Pool {
 
     fn scan_due(&self, myself: &ActorRef<Mail<Msg>>, state: &mut State) {
         self.look_for_work(myself, state);
-        myself.send_after(self.context.settings.scan_interval, || Mail::own(Msg::ScanDue));
+        myself.send_after(self.context.scan_interval(), || Mail::own(Msg::ScanDue));
     }
 
     /// With a free slot, hints are acknowledged when the claim they led to is durable; without one they are dropped: their
@@ -246,7 +246,7 @@ impl Pool {
 
     /// Starts a claim if there is a free slot. One at a time, so that a decision sees the outcome of the one before.
     fn look_for_work(&self, myself: &ActorRef<Mail<Msg>>, state: &mut State) {
-        if state.draining.is_some() {
+        if state.draining.is_some() || !self.context.may_claim() {
             return;
         }
         if state.claiming.is_some() {

@@ -18,6 +18,7 @@ pub struct Listener {
     epochs: u32,
     steps_per_epoch: u64,
     progress: Progress,
+    first_step_began: Option<Instant>,
     /// When the attempt's first step was done, and how many samples it has trained since.
     rate: Option<(Instant, u64)>,
     /// An epoch whose snapshot is to come.
@@ -33,6 +34,7 @@ impl Listener {
             epochs: work.spec.hyperparameters.epochs,
             steps_per_epoch: 1,
             progress: work.control.progress(),
+            first_step_began: None,
             rate: None,
             finished: None,
         }
@@ -106,7 +108,7 @@ impl train::Observer for Listener {
     }
 
     fn step(&mut self, step: &train::StepProgress) -> train::Control {
-        let first = self.rate.is_none();
+        let first = self.first_step_began.take();
         let samples_per_second = self.note_rate(step.batch_samples);
         let left = (step.steps_total - step.step) as f64 * step.batch_samples as f64;
         self.progress = Progress {
@@ -120,10 +122,16 @@ impl train::Observer for Listener {
             accuracy: step.accuracy,
         };
         self.control.set_progress(self.progress);
-        if first {
-            self.report(Report::FirstStep);
+        if let Some(began) = first {
+            self.report(Report::FirstStep { began });
         }
         self.answer()
+    }
+
+    fn phase(&mut self, _: train::Phase) {
+        if self.rate.is_none() {
+            self.first_step_began.get_or_insert_with(Instant::now);
+        }
     }
 
     /// Not at an epoch's last batch: the epoch's own snapshot comes at once after it.

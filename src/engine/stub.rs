@@ -1,5 +1,7 @@
 //! Trains nothing: one step, one epoch, and a result that says so. What is left is the platform itself, to be measured.
 
+use std::time::Instant;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use kubeml_actors::{
@@ -30,9 +32,10 @@ impl Engine for StubEngine {
             return Ok(Fitted::Stopped(if is_done { done() } else { not_begun() }));
         }
         if !is_done {
+            let began = Instant::now();
             work.control.set_progress(progress());
             // Nobody listens any more when the attempt was aborted.
-            let _ = work.reports.send(Report::FirstStep).await;
+            let _ = work.reports.send(Report::FirstStep { began }).await;
             let _ = work.reports.send(Report::EpochFinished(metrics().last, done())).await;
         }
         let classes = work.dataset.manifest.classes as usize;

@@ -98,7 +98,7 @@ async fn a_stop_ends_at_a_batch_with_a_snapshot_to_go_on_from() {
     let control = work_.control.clone();
     let engine = CandleEngine::new(1);
     let fitting = tokio::spawn(async move { engine.fit(work_).await });
-    assert!(matches!(timeout(DEADLINE, heard.recv()).await.unwrap(), Some(Report::FirstStep)));
+    assert!(matches!(timeout(DEADLINE, heard.recv()).await.unwrap(), Some(Report::FirstStep { .. })));
     control.want_checkpoint();
     let mut asked_for = false;
     while let Some(report) = timeout(DEADLINE, heard.recv()).await.unwrap() {
@@ -108,7 +108,7 @@ async fn a_stop_ends_at_a_batch_with_a_snapshot_to_go_on_from() {
                 asked_for = true;
                 control.stop();
             }
-            Report::FirstStep | Report::EpochFinished(..) => {}
+            Report::FirstStep { .. } | Report::EpochFinished(..) => {}
         }
     }
     assert!(asked_for);

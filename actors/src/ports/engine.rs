@@ -6,6 +6,7 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    time::Instant,
 };
 
 use async_trait::async_trait;
@@ -93,7 +94,9 @@ impl fmt::Debug for Snapshot {
 #[derive(Debug)]
 pub enum Report {
     /// The attempt's first batch is done.
-    FirstStep,
+    FirstStep {
+        began: Instant,
+    },
     /// Asked for by [`Control::want_checkpoint`]. Never at an epoch's last batch: the epoch's own comes then.
     Checkpoint(Snapshot),
     EpochFinished(EpochMetrics, Snapshot),

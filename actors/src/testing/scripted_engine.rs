@@ -5,7 +5,7 @@
 
 use std::{
     sync::{Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use async_trait::async_trait;
@@ -90,6 +90,7 @@ impl Engine for ScriptedEngine {
             return Err(self.misbehave(kind, 0).await);
         }
         let first = run.step + 1;
+        let began = Instant::now();
         for step in first..=run.steps {
             sleep(self.step_time).await;
             if let Some(kind) = self.take_fault(work.task, step) {
@@ -98,7 +99,7 @@ impl Engine for ScriptedEngine {
             run.advance(step);
             work.control.set_progress(run.progress());
             if step == first {
-                run.report(Report::FirstStep).await;
+                run.report(Report::FirstStep { began }).await;
             }
             if step % self.steps_per_epoch == 0 {
                 run.close_epoch();

@@ -97,6 +97,21 @@ async fn a_zombie_changes_nothing_and_falls_silent() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_worker_that_nobody_hears_of_claims_nothing() {
+    let world = World::new();
+    let front = world.start_as("api-1", api()).await;
+    let (worker, nodes) = cut_off_worker(&world, "worker-1").await;
+    nodes.mute(true);
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let id = front.submit(draft()).await;
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert_eq!(world.record(id).await.attempt, 0);
+    nodes.mute(false);
+    assert_eq!(front.expect_success(id).await.attempt, 1);
+    worker.tree.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_cancelled_task_of_a_dead_worker_is_cancelled() {
     let world = World::new();
     let front = world.start_as("api-1", api()).await;

@@ -37,7 +37,7 @@ fn encoded(snapshot: Snapshot) -> Bytes {
 async fn one_epoch_of_one_step_is_told_and_what_it_saved_is_taken_again() {
     let (first, mut heard) = work(None);
     let Ok(Fitted::Finished(trained)) = StubEngine.fit(first).await else { panic!("it has nothing to stumble over") };
-    assert!(matches!(heard.recv().await, Some(Report::FirstStep)));
+    assert!(matches!(heard.recv().await, Some(Report::FirstStep { .. })));
     let Some(Report::EpochFinished(metrics, snapshot)) = heard.recv().await else { panic!("no epoch was told") };
     assert_eq!((metrics.epoch, snapshot.step, trained.step), (1, 1, 1));
     let digest: String = Sha256::digest(&trained.model).iter().map(|byte| format!("{byte:02x}")).collect();
