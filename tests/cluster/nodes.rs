@@ -110,7 +110,15 @@ impl Cluster {
 
     /// One more worker, which is ready.
     pub async fn join(&mut self, id: &str) {
+        self.join_with(id, &[]).await;
+    }
+
+    /// Like `join`, of a worker with settings of its own.
+    pub async fn join_with(&mut self, id: &str, settings: &[(&str, &str)]) {
+        let common = self.environment.clone();
+        self.environment.extend(settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
         let node = self.node(id, "trainer");
+        self.environment = common;
         self.until_ready(&node).await;
         self.workers.push(node);
     }

@@ -7,7 +7,10 @@ use serde_json::json;
 use tokio::time::sleep;
 use uuid::Uuid;
 
-use super::{super::nodes::Cluster, assert_all_is_well, assert_same_result, trained_alone};
+use super::{
+    super::nodes::{Cluster, Node},
+    assert_all_is_well, assert_same_result, trained_alone,
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_killed_in_mid_epoch_loses_nothing() {
@@ -93,13 +96,39 @@ async fn a_worker_stopped_beyond_its_lease_changes_nothing_when_it_comes_back() 
     cluster.node_mut(&node).signal(Signal::CONT);
     assert_same_result(&cluster.succeeded(&id).await, &trained_alone("cnn", 4));
     let zombie = cluster.workers.iter().find(|worker| worker.id == node).expect("it is there");
-    let mut fenced = 0.0;
-    for operation in ["start", "checkpoint", "finish", "end_attempt", "heartbeat"] {
-        fenced += cluster.metric(zombie, &format!("kubeml_fenced_total{{operation=\"{operation}\"}} ")).await;
-    }
-    assert!(fenced >= 1.0, "it has noticed");
+    let noticed = refused_writes(&cluster, zombie).await + fenced(&cluster, zombie, "heartbeat").await;
+    assert!(noticed >= 1.0, "it has noticed");
     assert_eq!(cluster.metric(zombie, "kubeml_trainer_slots{state=\"idle\"} ").await, 1.0, "it has let go");
     assert_all_is_well(&cluster, &mut listener, &[id]).await;
+}
+
+/// It trains on and does not look: what it believes shows in what it writes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_others_take_for_dead_finds_its_writes_refused() {
+    let mut cluster = Cluster::start(0).await;
+    let mut listener = cluster.listen();
+    let seldom = [("KUBEML__TASKS__LEASE", "60s"), ("KUBEML__TASKS__HEARTBEAT", "10s")];
+    cluster.join_with("worker-1", &seldom).await;
+    let id = cluster.submit("mlp", 200).await;
+    cluster.wait_for_step(&id, 70).await;
+    cluster.join("worker-2").await;
+    assert_same_result(&cluster.succeeded(&id).await, &trained_alone("mlp", 200));
+    let refused = refused_writes(&cluster, &cluster.workers[0]).await;
+    assert!(refused >= 1.0, "it has written");
+    assert_all_is_well(&cluster, &mut listener, &[id]).await;
+}
+
+/// Writes of attempts that were taken away.
+async fn refused_writes(cluster: &Cluster, node: &Node) -> f64 {
+    let mut refused = 0.0;
+    for operation in ["start", "checkpoint", "finish", "end_attempt"] {
+        refused += fenced(cluster, node, operation).await;
+    }
+    refused
+}
+
+async fn fenced(cluster: &Cluster, node: &Node, operation: &str) -> f64 {
+    cluster.metric(node, &format!("kubeml_fenced_total{{operation=\"{operation}\"}} ")).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
