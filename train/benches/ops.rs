@@ -1,8 +1,8 @@
 //! Each op at the reference models' sizes, forward and backward, for one shard of 32 samples on one thread.
 //!
-//! `cargo bench -p kubeml-train`. Products are shown in elements/s, an element being a floating-point operation, so that
-//! 1 Gelem/s is 1 GFLOP/s: compare with `peak/product`, a product that fills the processor. Passes over memory are shown
-//! in bytes/s: compare with `peak/copy`.
+//! `cargo xtask bench ops` runs them and tells each one's share of its group's peak, measured in the same minute. Products are
+//! shown in elements/s, an element being a floating-point operation, so that 1 Gelem/s is 1 GFLOP/s; their peak is a product
+//! that fills the processor. Passes over memory are shown in bytes/s; their peak is a copy that no cache holds.
 
 use std::hint::black_box;
 
@@ -11,12 +11,14 @@ use candle_nn::{Module, ModuleT, Optimizer as _};
 use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main, measurement::WallTime};
 use kubeml_train::OptimizerKind;
 use kubeml_train::lane::Lane;
-use kubeml_train::ops::{Activation, ConvBlock, Dropout, Linear, Lstm, SoftmaxCrossEntropy};
+use kubeml_train::ops::{Activation, ConvBlock, Dropout, Hidden, Linear, Lstm, MaxPool2d, SoftmaxCrossEntropy};
 use kubeml_train::optimizer::{Config, Optimizer, Part};
 use kubeml_train::parameters::Parameters;
 
 /// Of a shard.
 const ROWS: usize = 32;
+/// Of the matrices whose product is the peak.
+const SIDE: usize = 1024;
 
 fn filled(dims: &[usize]) -> Var {
     let count: usize = dims.iter().product();
@@ -41,19 +43,27 @@ impl Work {
     }
 }
 
-fn peak(criterion: &mut Criterion) {
-    let mut group = criterion.benchmark_group("peak");
-    let side = 1024;
+const PEAK: &str = "peak";
+
+fn peak_product(group: &mut BenchmarkGroup<'_, WallTime>) {
     let (lane, parameters) = (Lane::plain(1), Parameters::new(1));
-    let layer = Linear::new(side, side, Activation::None, &parameters.builder(), &lane).expect("a layer");
-    let x = filled(&[side, side]);
-    group.throughput(Throughput::Elements(2 * (side * side * side) as u64));
-    group.bench_function("product", |bencher| bencher.iter(|| layer.forward(&x)));
-    let mut out = vec![0.0_f32; side * side];
-    group.bench_function("product of the gemm crate", |bencher| bencher.iter(|| gemm_product(&mut out, side)));
+    let layer = Linear::new(SIDE, SIDE, Activation::None, &parameters.builder(), &lane).expect("a layer");
+    let x = filled(&[SIDE, SIDE]);
+    group.throughput(Throughput::Elements(2 * (SIDE * SIDE * SIDE) as u64));
+    group.bench_function(PEAK, |bencher| bencher.iter(|| layer.forward(&x)));
+}
+
+fn peak_copy(group: &mut BenchmarkGroup<'_, WallTime>) {
     let (from, mut to) = (vec![1_u8; 64 << 20], vec![0_u8; 64 << 20]);
     group.throughput(Throughput::Bytes(2 * from.len() as u64));
-    group.bench_function("copy", |bencher| bencher.iter(|| black_box(&mut to).copy_from_slice(black_box(&from))));
+    group.bench_function(PEAK, |bencher| bencher.iter(|| black_box(&mut to).copy_from_slice(black_box(&from))));
+}
+
+fn product(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("product of 1024 x 1024");
+    peak_product(&mut group);
+    let mut out = vec![0.0_f32; SIDE * SIDE];
+    group.bench_function("by the gemm crate", |bencher| bencher.iter(|| gemm_product(&mut out, SIDE)));
     group.finish();
 }
 
@@ -75,6 +85,7 @@ fn gemm_product(out: &mut [f32], side: usize) {
 
 fn linear(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("linear");
+    peak_product(&mut group);
     let sizes = [(784, 128, true), (128, 128, false), (1600, 128, false), (128, 10, false)];
     for (inputs, outputs, is_first) in sizes {
         let (lane, parameters) = (Lane::plain(1), Parameters::new(1));
@@ -85,6 +96,9 @@ fn linear(criterion: &mut Criterion) {
         let work = Work { flops: 2 * ROWS * inputs * outputs, back: if is_first { 1 } else { 2 } };
         work.bench(&mut group, &format!("{inputs} to {outputs}"), || layer.forward(&x).expect("it fits"));
         if is_first {
+            let hidden = Hidden::new([inputs, outputs], &Parameters::new(1).builder(), 0.2, 0, &lane).expect("a layer");
+            let name = format!("{inputs} to {outputs} with dropout");
+            work.bench(&mut group, &name, || hidden.forward_t(&x, true).expect("it fits"));
             let strokes = strokes(&[ROWS, inputs]);
             let name = format!("{inputs} to {outputs}, one input in five");
             work.bench(&mut group, &name, || layer.forward(&strokes).expect("it fits"));
@@ -102,6 +116,7 @@ fn strokes(dims: &[usize]) -> Tensor {
 
 fn conv_block(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("conv block");
+    peak_product(&mut group);
     for (side, inputs, outputs) in [(28, 1, 32), (13, 32, 64)] {
         let (lane, parameters) = (Lane::plain(1), Parameters::new(1));
         let block = ConvBlock::new(inputs, outputs, &parameters.builder(), &lane).expect("a block");
@@ -119,6 +134,7 @@ fn conv_block(criterion: &mut Criterion) {
 
 fn lstm(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("lstm");
+    peak_product(&mut group);
     let (steps, features, units) = (28, 28, 128);
     let (lane, parameters) = (Lane::plain(1), Parameters::new(1));
     let layer = Lstm::new(features, units, &parameters.builder(), &lane).expect("a layer");
@@ -131,14 +147,18 @@ fn lstm(criterion: &mut Criterion) {
 /// What passes over memory.
 fn passes(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("pass");
+    peak_copy(&mut group);
     let lane = Lane::plain(1);
     let dropout = Dropout::new(0.2, 0, &lane);
     let x = filled(&[ROWS, 1600]);
-    group.throughput(Throughput::Bytes((2 * x.elem_count() * size_of::<f32>()) as u64));
+    group.throughput(read_and_written(&x, &x));
     group.bench_function("dropout 1600, forward", |bencher| bencher.iter(|| dropout.forward_t(&x, true)));
+    let (maps, pooled) = (filled(&[ROWS, 26, 26, 32]), filled(&[ROWS, 13, 13, 32]));
+    group.throughput(read_and_written(&maps, &pooled));
+    group.bench_function("max-pooling 26 x 26 x 32, forward", |bencher| bencher.iter(|| MaxPool2d::of(&maps)));
     let logits = filled(&[ROWS, 10]);
     let labels: Vec<u8> = (0..ROWS).map(|row| (row % 10) as u8).collect();
-    group.throughput(Throughput::Elements(ROWS as u64));
+    group.throughput(read_and_written(&logits, &logits));
     group.bench_function("softmax cross-entropy 10, forward and backward", |bencher| {
         bencher.iter(|| {
             let loss = SoftmaxCrossEntropy { labels: labels.clone(), scale: 1.0 };
@@ -146,8 +166,7 @@ fn passes(criterion: &mut Criterion) {
         });
     });
     let (count, shards) = (225_034, 4);
-    let config = Config { kind: OptimizerKind::Adam, learning_rate: 1e-3 };
-    let mut adam = Optimizer::new(vec![filled(&[count])], config).expect("an optimizer");
+    let mut adam = adam(count);
     let gradients = vec![vec![0.01_f32; count]; shards];
     let shown: Vec<Vec<Part<'_>>> = gradients.iter().map(|shard| vec![Part::Whole(shard)]).collect();
     // Gradients are read; weights and both moments are read and written.
@@ -156,5 +175,39 @@ fn passes(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(ops, peak, linear, conv_block, lstm, passes);
+/// An update whose gradient is a product of each shard's, made there and then.
+fn update(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("update");
+    peak_product(&mut group);
+    let (inputs, outputs, shards) = (784, 128, 4);
+    let mut adam = adam(inputs * outputs);
+    let (images, dense) = (strokes(&[ROWS, inputs]), filled(&[ROWS, inputs]));
+    let right = numbers(&filled(&[ROWS, outputs]));
+    group.throughput(Throughput::Elements((2 * shards * ROWS * inputs * outputs) as u64));
+    for (name, left, is_sparse) in
+        [("784 x 128", numbers(&dense), false), ("one input in five", numbers(&images), true)]
+    {
+        let part = Part::Product { left: &left, right: &right, outputs, is_sparse };
+        let shown = vec![vec![part]; shards];
+        group.bench_function(format!("adam with the gradient's product, {name}"), |bencher| {
+            bencher.iter(|| adam.update(&shown));
+        });
+    }
+    group.finish();
+}
+
+fn adam(count: usize) -> Optimizer {
+    let config = Config { kind: OptimizerKind::Adam, learning_rate: 1e-3 };
+    Optimizer::new(vec![filled(&[count])], config).expect("an optimizer")
+}
+
+fn numbers(tensor: &Tensor) -> Vec<f32> {
+    tensor.flatten_all().and_then(|flat| flat.to_vec1()).expect("they are f32")
+}
+
+fn read_and_written(from: &Tensor, to: &Tensor) -> Throughput {
+    Throughput::Bytes(((from.elem_count() + to.elem_count()) * size_of::<f32>()) as u64)
+}
+
+criterion_group!(ops, product, linear, conv_block, lstm, passes, update);
 criterion_main!(ops);

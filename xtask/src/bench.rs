@@ -29,6 +29,7 @@ mod events;
 mod failover;
 mod http;
 mod models;
+pub mod ops;
 mod site;
 mod submit;
 mod table;
@@ -46,6 +47,8 @@ pub enum Command {
     Cluster(Args),
     /// One embedded node: from submitting to training, importing MNIST, answering while it trains
     Embedded(embedded::Args),
+    /// The training library's ops, each beside the peak of what it is made of
+    Ops,
     /// Epochs of the reference models, beside PyTorch, JAX and Keras
     Train(training::Args),
 }

@@ -40,6 +40,7 @@ fn main() -> anyhow::Result<ExitCode> {
         Chore::Cluster(args) => chores::cluster::run(&args, root),
         Chore::Bench(bench::Command::Cluster(args)) => bench::run(&args, root),
         Chore::Bench(bench::Command::Embedded(args)) => bench::embedded::run(&args, root),
+        Chore::Bench(bench::Command::Ops) => bench::ops::run(root),
         Chore::Bench(bench::Command::Train(args)) => bench::training::run(&args, root),
     }
 }

@@ -24,14 +24,17 @@ pub struct Conditions(Vec<(&'static str, String)>);
 impl Conditions {
     /// As they are now, before anything is started.
     pub fn look(binary: &Path, is_release: bool) -> Self {
-        let cores = available_parallelism().map_or(0, usize::from);
         let build = if is_release { "release build" } else { "given by --binary: perhaps no release build" };
+        Self::of_machine().and("program", &format!("{}, {build}", said(&binary.to_string_lossy(), &["--version"])))
+    }
+
+    pub fn of_machine() -> Self {
+        let cores = available_parallelism().map_or(0, usize::from);
         let kernel = said("uname", &["-sr"]);
         Self(vec![
             ("date", said("date", &["-u", "+%Y-%m-%d %H:%M UTC"])),
             ("machine", format!("{}, {cores} cores, {}, {kernel}", processor(), memory())),
             ("load before", load()),
-            ("program", format!("{}, {build}", said(&binary.to_string_lossy(), &["--version"]))),
         ])
     }
 

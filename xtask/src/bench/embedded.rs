@@ -12,7 +12,7 @@ use anyhow::Context;
 
 use super::{
     DIRECTORY, Subject, document,
-    site::with_nodes,
+    site::{Site, with_nodes},
     submit,
     table::{Row, Table},
     times::{Samples, Shown},
@@ -132,11 +132,12 @@ fn readiness(node: &Cluster<'_>, table: &mut Table) -> anyhow::Result<()> {
     fresh(node)?;
     // One slot with all cores.
     let environment = vec![("KUBEML__TRAINER__SLOTS", "1".to_owned())];
-    let answers = with_nodes(node, environment, 0, |site| {
+    let (answers, beats) = with_nodes(node, environment, 0, |site| {
         let facts = site.listen()?;
         let task = site.submit(LONG)?;
         facts.wait(LIMIT, |heard| heard.is(&task.id, "epoch_finished"))?;
         let mut answers = Samples::default();
+        let before = Heartbeats::of(site)?;
         for _ in 0..READINESS_QUESTIONS {
             let started = Instant::now();
             site.ask("GET", "/readyz", LIMIT)?;
@@ -144,10 +145,49 @@ fn readiness(node: &Cluster<'_>, table: &mut Table) -> anyhow::Result<()> {
             runner::check_not_interrupted()?;
             sleep(READINESS_PAUSE);
         }
+        let beats = Heartbeats::of(site)?.since(&before);
         site.cancel(&facts, &task.id)?;
-        Ok(answers)
+        Ok((answers, beats))
     })?;
     let row = Row::of_samples("/readyz while all cores train", &answers);
     table.add(row.goal("p99 < 50 ms", answers.p99() < READY_GOAL).note(&format!("longest {}", Shown(answers.max()))));
+    table.add(beats.row());
     Ok(())
+}
+
+/// As the node itself counts them.
+struct Heartbeats {
+    confirmed: u64,
+    /// Before the next one was due.
+    in_time: u64,
+    seconds: Duration,
+}
+
+impl Heartbeats {
+    fn of(site: &Site<'_>) -> anyhow::Result<Self> {
+        Ok(Self {
+            confirmed: site.count("kubeml_heartbeat_seconds_count")?,
+            in_time: site.count("kubeml_heartbeat_seconds_bucket{le=\"0.5\"}")?,
+            seconds: site.seconds("kubeml_heartbeat_seconds")?,
+        })
+    }
+
+    fn since(&self, before: &Self) -> Self {
+        Self {
+            confirmed: self.confirmed - before.confirmed,
+            in_time: self.in_time - before.in_time,
+            seconds: self.seconds.saturating_sub(before.seconds),
+        }
+    }
+
+    fn row(&self) -> Row {
+        let Self { confirmed, in_time, seconds } = self;
+        let mean = seconds.checked_div(u32::try_from(*confirmed).unwrap_or(u32::MAX)).unwrap_or_default();
+        Row::new("heartbeats while all cores train", &format!("{in_time} of {confirmed} in time"))
+            .goal("all", in_time == confirmed && *confirmed > 0)
+            .note(&format!(
+                "confirmed before the next is due, 0.5 s later; {} after it is due, on average",
+                Shown(mean)
+            ))
+    }
 }

@@ -1,7 +1,9 @@
 //! The nodes of one measurement: an API node and workers, and what is asked of them.
 
 use std::{
+    iter::Sum,
     net::{Ipv4Addr, SocketAddrV4},
+    str::FromStr,
     thread::sleep,
     time::{Duration, Instant},
 };
@@ -164,13 +166,25 @@ impl Site<'_> {
 
     /// A counter or gauge, summed over all nodes.
     pub fn count(&self, series: &str) -> anyhow::Result<u64> {
-        let counts = self.nodes.iter().map(|node| {
+        self.total(series)
+    }
+
+    /// What a histogram of seconds adds up to, over all nodes.
+    pub fn seconds(&self, histogram: &str) -> anyhow::Result<Duration> {
+        Ok(Duration::from_secs_f64(self.total(&format!("{histogram}_sum"))?))
+    }
+
+    fn total<T>(&self, series: &str) -> anyhow::Result<T>
+    where
+        T: Sum + FromStr<Err: std::error::Error + Send + Sync + 'static>,
+    {
+        let values = self.nodes.iter().map(|node| {
             let metrics = ask(node.address, "GET", "/metrics", "", ANSWER_LIMIT)?;
             let value = metrics.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
             let value = value.with_context(|| format!("{} has no metric {series}", node.name))?;
-            value.trim().parse::<u64>().with_context(|| format!("{series}: {value}"))
+            value.trim().parse::<T>().with_context(|| format!("{series}: {value}"))
         });
-        counts.sum()
+        values.sum()
     }
 
     /// Of servers by their kind, and of nodes by their role.
