@@ -43,8 +43,8 @@ pub struct Settings {
     pub queue_max: u64,
     /// How many attempts this node runs at a time.
     pub slots: usize,
-    /// How often idle slots look for work that no hint told of: those of all nodes together, as far as
-    /// [`SCAN_INTERVAL_MAX`] allows.
+    /// How often work is looked for that no hint told of, by all nodes with free slots together; each looks at least every
+    /// [`SCAN_INTERVAL_MAX`].
     pub scan_interval: Duration,
     /// A node that has not been heard of for this long loses its tasks to others.
     pub lease: Duration,
@@ -110,9 +110,9 @@ impl Context {
         self.settings.alone || self.presence.standing().is_some()
     }
 
-    /// How long this node waits between two looks for work: the more nodes look, the longer.
+    /// How long this node waits between two looks for work: the more nodes have free slots, the longer.
     pub fn scan_interval(&self) -> Duration {
-        stretched(self.settings.scan_interval, self.presence.trainers())
+        stretched(self.settings.scan_interval, self.presence.idle_nodes())
     }
 
     /// How long a task waits before its next attempt, after the one that `record` shows has ended.

@@ -155,7 +155,7 @@ impl Metrics {
             dead_letters: counters("kubeml_dead_letters_total", "What nobody could act on", &["topic", "reason"]),
             log_ring_entries: level("kubeml_log_ring_entries", "Facts kept in memory for subscribers"),
             subscriptions: level("kubeml_log_subscriptions", "Open subscriptions to facts"),
-            heartbeat_seconds: one("kubeml_heartbeat_seconds", "From due to confirmed or given up", &FAST),
+            heartbeat_seconds: one("kubeml_heartbeat_seconds", "From due to its confirmation", &FAST),
             nodes_alive: level("kubeml_nodes_alive", "Nodes heard of within a lease, as this node sees it"),
             store_tolerated_failures: level("kubeml_store_tolerated_failures", "Copies of the store that may fail"),
             registry: register.0.clone(),

@@ -33,8 +33,8 @@ pub struct Presence {
     beats: Mutex<Beats>,
     /// When the heartbeats of others were last seen to move.
     others: Mutex<HashMap<Incarnation, Instant>>,
-    /// Live nodes that train, as far as is known.
-    trainers: AtomicUsize,
+    /// Live nodes with a free slot, as they were last heard of.
+    idle: AtomicUsize,
 }
 
 /// How the actors are, as far as counters do not tell.
@@ -56,8 +56,8 @@ struct Beats {
 impl Presence {
     pub fn new(lease: Duration, slots: usize, started_at: Timestamp) -> Self {
         let board = Board { last_errors: Vec::new(), slots: vec![SlotReport::default(); slots] };
-        let (beats, others, trainers) = (Mutex::default(), Mutex::default(), AtomicUsize::new(0));
-        Self { lease, started_at, board: Mutex::new(board), beats, others, trainers }
+        let (beats, others, idle) = (Mutex::default(), Mutex::default(), AtomicUsize::new(0));
+        Self { lease, started_at, board: Mutex::new(board), beats, others, idle }
     }
 
     pub fn note_error(&self, actor: ActorKind, error: &str) {
@@ -103,13 +103,13 @@ impl Presence {
         lock(&self.others).get(of).map(Instant::elapsed)
     }
 
-    pub fn note_trainers(&self, nodes: usize) {
-        self.trainers.store(nodes, Ordering::Relaxed);
+    pub fn note_idle(&self, nodes: usize) {
+        self.idle.store(nodes, Ordering::Relaxed);
     }
 
-    /// How many live nodes train; at least 1.
-    pub fn trainers(&self) -> usize {
-        self.trainers.load(Ordering::Relaxed).max(1)
+    /// How many live nodes have a free slot; at least 1.
+    pub fn idle_nodes(&self) -> usize {
+        self.idle.load(Ordering::Relaxed).max(1)
     }
 
     /// The next heartbeat.
@@ -171,10 +171,11 @@ pub fn beat(context: Arc<Context>) -> AbortOnDrop {
             let due_at = due.tick().await;
             let began = Instant::now();
             let row = context.presence.row(&context);
-            let beaten = timeout(context.settings.lease / 2, context.ports.nodes.beat(&row)).await;
-            context.metrics.heartbeat_seconds.observe(due_at.elapsed().as_secs_f64());
-            match beaten {
-                Ok(Ok(())) => context.presence.confirm(began),
+            match timeout(context.settings.lease / 2, context.ports.nodes.beat(&row)).await {
+                Ok(Ok(())) => {
+                    context.presence.confirm(began);
+                    context.metrics.heartbeat_seconds.observe(due_at.elapsed().as_secs_f64());
+                }
                 Ok(Err(error)) => tracing::debug!(%error, "heartbeat not written"),
                 Err(_) => tracing::debug!("heartbeat not confirmed in time"),
             }

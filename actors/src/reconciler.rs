@@ -235,7 +235,7 @@ async fn watch(context: Arc<Context>, others: Arc<Mutex<Observer>>) {
         others.read(&rows, began.elapsed());
         let alive = || rows.iter().filter(|row| others.is_alive(&row.incarnation));
         context.metrics.nodes_alive.set(alive().count() as i64);
-        context.presence.note_trainers(alive().filter(|row| row.roles.trainer).count());
+        context.presence.note_idle(alive().filter(|row| row.has_free_slot()).count());
         context.presence.note_others(others.moved().map(|(node, at)| (node, began + at)).collect());
         if others.has_double() && !has_double {
             tracing::error!(id = context.me.node, "another live node has this id; give each its own [node] id");

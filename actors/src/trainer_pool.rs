@@ -247,6 +247,9 @@ impl Pool {
     /// Starts a claim if there is a free slot. One at a time, so that a decision sees the outcome of the one before.
     fn look_for_work(&self, myself: &ActorRef<Mail<Msg>>, state: &mut State) {
         if state.draining.is_some() || !self.context.may_claim() {
+            // What has come since then will not be known when it may claim again.
+            state.hinted.clear();
+            state.has_found_nothing = false;
             return;
         }
         if state.claiming.is_some() {

@@ -26,7 +26,7 @@ fn filled(dims: &[usize]) -> Var {
     Var::from_vec(values, dims, &Device::Cpu).expect("the count is the shape's")
 }
 
-/// Products of `flops` operations forward, and `back` times as many on the way back.
+/// The floating-point operations of products, forward and on the way back.
 struct Work {
     flops: usize,
     back: usize,
@@ -36,7 +36,7 @@ impl Work {
     fn bench(&self, group: &mut BenchmarkGroup<'_, WallTime>, name: &str, forward: impl Fn() -> Tensor) {
         group.throughput(Throughput::Elements(self.flops as u64));
         group.bench_function(format!("{name}, forward"), |bencher| bencher.iter(|| black_box(forward())));
-        group.throughput(Throughput::Elements((self.flops * (1 + self.back)) as u64));
+        group.throughput(Throughput::Elements((self.flops + self.back) as u64));
         group.bench_function(format!("{name}, forward and backward"), |bencher| {
             bencher.iter(|| forward().backward().expect("every op has a way back"));
         });
@@ -62,16 +62,15 @@ fn peak_copy(group: &mut BenchmarkGroup<'_, WallTime>) {
 fn product(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("product of 1024 x 1024");
     peak_product(&mut group);
-    let mut out = vec![0.0_f32; SIDE * SIDE];
-    group.bench_function("by the gemm crate", |bencher| bencher.iter(|| gemm_product(&mut out, SIDE)));
+    let (mut out, factor) = (vec![0.0_f32; SIDE * SIDE], vec![0.5_f32; SIDE * SIDE]);
+    group.bench_function("by the gemm crate", |bencher| bencher.iter(|| gemm_product(&mut out, &factor, SIDE)));
     group.finish();
 }
 
 /// Another library's product of this size, to compare with.
 #[allow(unsafe_code, reason = "that is its interface")]
-fn gemm_product(out: &mut [f32], side: usize) {
-    let factor = vec![0.5_f32; side * side];
-    assert!(out.len() == factor.len());
+fn gemm_product(out: &mut [f32], factor: &[f32], side: usize) {
+    assert!(out.len() == side * side && factor.len() == side * side);
     let (from, to, stride) = (factor.as_ptr(), out.as_mut_ptr(), side as isize);
     // SAFETY: all three are square matrices of `side` rows without gaps, and `out` is none of the others.
     unsafe {
@@ -93,7 +92,8 @@ fn linear(criterion: &mut Criterion) {
         let x = filled(&[ROWS, inputs]);
         // The image gets no gradient.
         let x = if is_first { x.as_detached_tensor() } else { x.as_tensor().clone() };
-        let work = Work { flops: 2 * ROWS * inputs * outputs, back: if is_first { 1 } else { 2 } };
+        let flops = 2 * ROWS * inputs * outputs;
+        let work = Work { flops, back: if is_first { flops } else { 2 * flops } };
         work.bench(&mut group, &format!("{inputs} to {outputs}"), || layer.forward(&x).expect("it fits"));
         if is_first {
             let hidden = Hidden::new([inputs, outputs], &Parameters::new(1).builder(), 0.2, 0, &lane).expect("a layer");
@@ -124,7 +124,8 @@ fn conv_block(criterion: &mut Criterion) {
         let x = if inputs == 1 { x.as_detached_tensor() } else { x.as_tensor().clone() };
         // What pooling leaves out is not computed.
         let pixels = ((side - 2) / 2 * 2_usize).pow(2);
-        let work = Work { flops: 2 * ROWS * pixels * 9 * inputs * outputs, back: if inputs == 1 { 1 } else { 2 } };
+        let flops = 2 * ROWS * pixels * 9 * inputs * outputs;
+        let work = Work { flops, back: if inputs == 1 { flops } else { 2 * flops } };
         work.bench(&mut group, &format!("{side} x {side} x {inputs} to {outputs}"), || {
             block.forward(&x).expect("it fits")
         });
@@ -139,7 +140,9 @@ fn lstm(criterion: &mut Criterion) {
     let (lane, parameters) = (Lane::plain(1), Parameters::new(1));
     let layer = Lstm::new(features, units, &parameters.builder(), &lane).expect("a layer");
     let x = filled(&[ROWS, steps, features]).as_detached_tensor();
-    let work = Work { flops: 2 * ROWS * steps * (features + units) * 4 * units, back: 2 };
+    // The image gets no gradient here, either.
+    let flops = |inputs: usize| 2 * ROWS * steps * inputs * 4 * units;
+    let work = Work { flops: flops(features + units), back: flops(features + units) + flops(units) };
     work.bench(&mut group, "28 steps of 28 to 128", || layer.forward_t(&x, true).expect("it fits"));
     group.finish();
 }

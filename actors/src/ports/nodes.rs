@@ -28,6 +28,13 @@ pub struct NodeRow {
     pub slots: Vec<SlotReport>,
 }
 
+impl NodeRow {
+    /// Whether it could take a task.
+    pub fn has_free_slot(&self) -> bool {
+        self.slots.iter().any(|slot| slot.task.is_none())
+    }
+}
+
 /// How an actor is.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ActorReport {

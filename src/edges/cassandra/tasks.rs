@@ -183,10 +183,8 @@ impl Inner {
         if !is_same || !existing.is_queued() {
             self.queue.remove(record).await?;
         }
-        if existing.is_queued() {
-            // Its own row may have been taken for an orphan while its insert was still under way.
-            self.queue.put(&existing).await?;
-        }
+        // Its own rows may have been taken for orphans while its insert was still under way.
+        self.put_rows(&existing).await?;
         Ok(Inserted::Exists(Box::new(existing)))
     }
 

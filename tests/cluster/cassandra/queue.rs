@@ -1,7 +1,7 @@
 //! Rows of the queue and of the lists are believed by nobody, and mended by who finds them wrong.
 
 use kubeml_actors::{
-    ports::{ListCursor, TaskFilter, TaskStore},
+    ports::{Inserted, ListCursor, TaskFilter, TaskStore},
     task::{TaskId, TaskRecord, TaskState},
     testing::contracts::{
         Kept,
@@ -14,6 +14,7 @@ use super::keyspace::Keyspace;
 
 pub const PERIOD: u64 = 5 * MINUTE;
 const MINUTE: u64 = 60_000_000;
+const DAY: u64 = 24 * 60 * MINUTE;
 const OTHERS: [TaskState; 4] = [TaskState::Running, TaskState::Succeeded, TaskState::Failed, TaskState::Cancelled];
 
 pub fn shard_of(task: &TaskRecord) -> i32 {
@@ -88,6 +89,26 @@ async fn a_row_without_a_record_is_removed_when_it_is_old() -> Kept {
     // The young one's insert was under way.
     node.tasks.insert(&young, &[]).await?;
     assert_eq!(node.tasks.queue(&TaskState::ALL, 10).await?, [young]);
+    Ok(())
+}
+
+/// As when the process was stopped for long between the rows and the record.
+#[tokio::test]
+async fn a_task_without_rows_has_them_again_when_it_is_submitted_again() -> Kept {
+    let keyspace = Keyspace::take().await;
+    let node = keyspace.node();
+    let task = record(1);
+    node.tasks.insert(&task, &[]).await?;
+    let day = (task.created_at.0 / DAY) as i64;
+    let (in_queue, in_list) = ((shard_of(&task), period_of(&task)), (day, shard_of(&task)));
+    keyspace.run("DELETE FROM $.task_queue WHERE shard = ? AND period = ?", in_queue).await;
+    keyspace.run("DELETE FROM $.task_by_day WHERE day = ? AND shard = ?", in_list).await;
+    let list = async || node.tasks.list(&TaskFilter::default(), None, 10).await.map(|page| page.records);
+    assert_eq!((node.tasks.queue(&TaskState::ALL, 10).await?, list().await?), (vec![], vec![]));
+    let again = TaskRecord { created_at: Timestamp(task.created_at.0 + 7), ..task.clone() };
+    assert_eq!(node.tasks.insert(&again, &[]).await?, Inserted::Exists(Box::new(task.clone())));
+    assert_eq!(node.tasks.queue(&TaskState::ALL, 10).await?, std::slice::from_ref(&task));
+    assert_eq!(list().await?, [task]);
     Ok(())
 }
 

@@ -58,8 +58,9 @@ pub fn run(root: &Path) -> anyhow::Result<ExitCode> {
     let results = root.join(DIRECTORY).join("ops");
     // What an earlier run has left is no result.
     let _ = fs::remove_dir_all(&results);
-    let home = [("CRITERION_HOME", results.to_str().context("the checkout's path is no text")?)];
-    Runner::new(root, LIMIT).cargo_with(&["bench", "--package", "kubeml-train", "--bench", "ops"], &home)?;
+    let results_as_text = results.to_str().context("the checkout's path is no text")?;
+    let environment = [("CRITERION_HOME", results_as_text), ("RAYON_NUM_THREADS", "1")];
+    Runner::new(root, LIMIT).cargo_with(&["bench", "--package", "kubeml-train", "--bench", "ops"], &environment)?;
     let mut table = Table::default();
     rows(&read(&results)?)?.into_iter().for_each(|row| table.add(row));
     document::write(root, "ops", &conditions, &table)?;

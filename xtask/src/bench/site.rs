@@ -166,25 +166,13 @@ impl Site<'_> {
 
     /// A counter or gauge, summed over all nodes.
     pub fn count(&self, series: &str) -> anyhow::Result<u64> {
-        self.total(series)
+        self.metrics()?.total(series)
     }
 
-    /// What a histogram of seconds adds up to, over all nodes.
-    pub fn seconds(&self, histogram: &str) -> anyhow::Result<Duration> {
-        Ok(Duration::from_secs_f64(self.total(&format!("{histogram}_sum"))?))
-    }
-
-    fn total<T>(&self, series: &str) -> anyhow::Result<T>
-    where
-        T: Sum + FromStr<Err: std::error::Error + Send + Sync + 'static>,
-    {
-        let values = self.nodes.iter().map(|node| {
-            let metrics = ask(node.address, "GET", "/metrics", "", ANSWER_LIMIT)?;
-            let value = metrics.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
-            let value = value.with_context(|| format!("{} has no metric {series}", node.name))?;
-            value.trim().parse::<T>().with_context(|| format!("{series}: {value}"))
-        });
-        values.sum()
+    /// Of all nodes, as they are now.
+    pub fn metrics(&self) -> anyhow::Result<Metrics> {
+        let texts = self.nodes.iter().map(|node| ask(node.address, "GET", "/metrics", "", ANSWER_LIMIT));
+        Ok(Metrics(texts.collect::<Result<_, _>>()?))
     }
 
     /// Of servers by their kind, and of nodes by their role.
@@ -226,3 +214,26 @@ pub const WARM_UP: usize = 700;
 /// As small a task as there is.
 pub const TINY: &str =
     r#"{"model":"mlp","dataset":"mnist-10k","hyperparameters":{"epochs":1,"hidden":[1],"batch_size":256}}"#;
+
+/// What each node says of itself, at one time.
+pub struct Metrics(Vec<String>);
+
+impl Metrics {
+    /// What a histogram of seconds adds up to.
+    pub fn seconds(&self, histogram: &str) -> anyhow::Result<Duration> {
+        Ok(Duration::from_secs_f64(self.total(&format!("{histogram}_sum"))?))
+    }
+
+    /// Over all nodes.
+    pub fn total<T>(&self, series: &str) -> anyhow::Result<T>
+    where
+        T: Sum + FromStr<Err: std::error::Error + Send + Sync + 'static>,
+    {
+        let values = self.0.iter().map(|text| {
+            let value = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+            let value = value.with_context(|| format!("a node has no metric {series}"))?;
+            value.trim().parse::<T>().with_context(|| format!("{series}: {value}"))
+        });
+        values.sum()
+    }
+}

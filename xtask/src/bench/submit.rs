@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 
 use super::{
     site::{MAIN, Site, TINY, WARM_UP, with_nodes},
@@ -48,14 +48,18 @@ pub fn measure(cluster: &Cluster<'_>, goal: Duration, table: &mut Table) -> anyh
 
 fn submit_in_turn(site: &Site<'_>) -> anyhow::Result<Times> {
     let mut times = Times::default();
-    let mut before = site.seconds(UNTIL_FIRST_STEP)?;
+    let first_steps = || -> anyhow::Result<(u64, Duration)> {
+        let metrics = site.metrics()?;
+        Ok((metrics.total(&format!("{UNTIL_FIRST_STEP}_count"))?, metrics.seconds(UNTIL_FIRST_STEP)?))
+    };
+    let (mut count, mut sum) = first_steps()?;
     for _ in 0..SUBMISSIONS {
         let taken = submit_one(site, &mut times)?;
         site.wait_until_idle()?;
-        // One task at a time: what has been added is this one's.
-        let until_now = site.seconds(UNTIL_FIRST_STEP)?;
-        times.first_step_began.add(taken + until_now.saturating_sub(before));
-        before = until_now;
+        let (new_count, new_sum) = first_steps()?;
+        ensure!(new_count == count + 1, "{} first steps of one task", new_count - count);
+        times.first_step_began.add(taken + new_sum.saturating_sub(sum));
+        (count, sum) = (new_count, new_sum);
     }
     Ok(times)
 }

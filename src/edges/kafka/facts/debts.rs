@@ -52,7 +52,7 @@ struct Debt {
 #[derive(Default)]
 struct Books {
     owed: BTreeMap<TaskId, Debt>,
-    /// Whose turn was last: one whose facts cannot be read holds up nobody else's.
+    /// Whose turn was last: one whose facts cannot be read holds up the others for no longer than its turn.
     turn: Option<TaskId>,
 }
 
