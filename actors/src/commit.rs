@@ -2,7 +2,7 @@
 //!
 //! A write whose reply is lost counts neither as done nor as failed: the record is read settled, and shows which.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
@@ -10,17 +10,14 @@ use uuid::Uuid;
 use crate::{
     event::TaskEvent,
     metrics::Metrics,
+    patience::{PATIENCE, patiently, pause},
     ports::{Cas, Clock, EventLog, PortError, Ports, TaskStore},
-    restart_policy::{Backoff, chance},
     task::{FailureKind, TaskId, TaskRecord, TaskState},
     transition::{Input, Limits, Moment, Next, Refused, landed, transition},
 };
 
 #[cfg(test)]
 mod tests;
-
-/// For how long an unavailable store is tried before the caller is told.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CommitError {
@@ -121,17 +118,7 @@ impl Committer {
 
     /// Appends to the log, with patience. Appending again is harmless.
     pub async fn append(&self, facts: &[TaskEvent]) -> Result<(), PortError> {
-        let deadline = Instant::now() + PATIENCE;
-        let mut failures = 0;
-        loop {
-            match self.events.append(facts).await {
-                Err(error) if error.is_transient() && Instant::now() < deadline => {
-                    failures += 1;
-                    sleep(pause(failures)).await;
-                }
-                outcome => return outcome,
-            }
-        }
+        patiently(Instant::now() + PATIENCE, || self.events.append(facts)).await
     }
 
     /// The store holds the facts of a write that landed; whether it got to telling them is not known.
@@ -142,16 +129,8 @@ impl Committer {
     }
 
     async fn read(&self, id: TaskId, deadline: Instant) -> Result<TaskRecord, CommitError> {
-        let mut failures = 0;
-        loop {
-            match self.tasks.get(id).await {
-                Err(error) if error.is_transient() && Instant::now() < deadline => {
-                    failures += 1;
-                    sleep(pause(failures)).await;
-                }
-                read => return read?.ok_or(CommitError::NoSuchTask(id)),
-            }
-        }
+        let read = patiently(deadline, || self.tasks.get(id)).await?;
+        read.ok_or(CommitError::NoSuchTask(id))
     }
 
     async fn settle(
@@ -214,9 +193,4 @@ impl Committer {
             _ => {}
         }
     }
-}
-
-fn pause(failures: u32) -> Duration {
-    let backoff = Backoff { first: Duration::from_millis(50), max: Duration::from_secs(2) };
-    backoff.delay(failures + 1, chance()) + Duration::from_millis(1)
 }

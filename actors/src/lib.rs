@@ -35,6 +35,7 @@ pub mod commit;
 pub mod context;
 pub mod handle;
 pub mod metrics;
+pub mod patience;
 pub mod presence;
 
 pub mod supervisor;

@@ -31,7 +31,7 @@ impl FactStore for StoredFacts {
         self.0.read_task(task, after, limit).await
     }
 
-    async fn close(&self, task: TaskId, after: Seq, end: Seq) -> Result<(), PortError> {
+    async fn close(&self, task: TaskId, after: Seq, end: Seq) -> Result<bool, PortError> {
         self.0.close(task, after, end).await
     }
 }

@@ -46,8 +46,8 @@ use self::{
 };
 use crate::codec::cached_chunk::{WRAPPED_BYTES_MAX, unwrap, wrap};
 
-/// For everything small.
-const CONTROL_TIMEOUT: Duration = Duration::from_millis(500);
+/// For everything small: no training waits for it, but people do.
+const CONTROL_TIMEOUT: Duration = Duration::from_secs(1);
 /// For a chunk, either way.
 const BLOB_TIMEOUT: Duration = Duration::from_secs(5);
 /// More would only queue in the one thread that Redis has.

@@ -104,8 +104,8 @@ impl CassandraEvents {
         self.facts.read(task, after, limit).await
     }
 
-    /// Nothing between `after` and `end`, the end of its attempt, is ever read.
-    pub async fn close(&self, task: TaskId, after: Seq, end: Seq) -> Result<(), PortError> {
+    /// No fact is ever added between `after` and `end`, the end of its attempt; `true` if there are some.
+    pub async fn close(&self, task: TaskId, after: Seq, end: Seq) -> Result<bool, PortError> {
         self.facts.close(task, after, end).await
     }
 

@@ -175,23 +175,26 @@ impl Facts {
         Ok(events)
     }
 
-    /// Nothing between `after` and `end`, the end of its attempt, is ever read: not even what is still on its way from an
-    /// owner who has been replaced.
-    pub async fn close(&self, task: TaskId, after: Seq, end: Seq) -> Result<(), PortError> {
+    /// No fact is ever added between `after` and `end`, the end of its attempt: not even what is still on its way from an
+    /// owner who has been replaced. What of him is there already, he may have told: it stays. `true` if there is something.
+    pub async fn close(&self, task: TaskId, after: Seq, end: Seq) -> Result<bool, PortError> {
         let _turn = self.turns.turn(task).await;
         let key = (task.0, bucket_of(task, end), signed(end.0));
-        let Some((ended_at,)) = self.session.row::<(i64,)>(WRITTEN_AT, key).await? else { return Ok(()) };
+        let Some((ended_at,)) = self.session.row::<(i64,)>(WRITTEN_AT, key).await? else { return Ok(false) };
         let bucket = bucket_of(task, Seq(after.0.saturating_add(1)));
         let values = (task.0, bucket, signed(after.0), LATE_MAX);
         let rows: Vec<(i64, Vec<u8>)> = self.session.rows(FACTS_AFTER, values).await?;
-        let mut late = rows.iter().filter(|(seq, _)| *seq < signed(end.0));
-        if late.any(|(seq, bytes)| self.readable(task, unsigned(*seq), bytes).is_none()) {
+        let late: Vec<_> = rows.iter().filter(|(seq, _)| *seq < signed(end.0)).collect();
+        if late.iter().any(|(seq, bytes)| self.readable(task, unsigned(*seq), bytes).is_none()) {
             // Perhaps a newer version's, which had its place before the end: it is not ours to remove.
-            return Ok(());
+            return Ok(false);
         }
+        let last = late.last().map(|(seq, _)| *seq);
         // A removal hides what was written before it by the database's time, whenever that arrives.
         let hidden_until = ended_at.saturating_add(UNDER_WAY_MAX);
-        self.session.write(CLOSE, (hidden_until, task.0, bucket, signed(after.0), signed(end.0))).await
+        let values = (hidden_until, task.0, bucket, last.unwrap_or(signed(after.0)), signed(end.0));
+        self.session.write(CLOSE, values).await?;
+        Ok(last.is_some())
     }
 
     /// Removes everything of the task.

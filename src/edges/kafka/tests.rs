@@ -64,18 +64,26 @@ async fn eventually<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut(
 
 /// One task's facts.
 #[derive(Default)]
-struct Store(StdMutex<Vec<TaskEvent>>);
+struct Store {
+    facts: StdMutex<Vec<TaskEvent>>,
+    /// Gets there just before its attempt is closed.
+    late: StdMutex<Option<TaskEvent>>,
+}
 
 #[async_trait]
 impl FactStore for Store {
     async fn read_task(&self, _: TaskId, after: Option<Seq>, limit: usize) -> Result<Vec<TaskEvent>, PortError> {
-        let stored = self.0.lock().expect("nobody panics");
+        let stored = self.facts.lock().expect("nobody panics");
         let newer = stored.iter().filter(|event| after.is_none_or(|after| event.seq > after));
         Ok(newer.take(limit).cloned().collect())
     }
 
-    async fn close(&self, _: TaskId, _: Seq, _: Seq) -> Result<(), PortError> {
-        Ok(())
+    async fn close(&self, _: TaskId, _: Seq, _: Seq) -> Result<bool, PortError> {
+        let late = self.late.lock().expect("nobody panics").take();
+        let mut stored = self.facts.lock().expect("nobody panics");
+        stored.extend(late.clone());
+        stored.sort_by_key(|event| event.seq);
+        Ok(late.is_some())
     }
 }
 
@@ -109,7 +117,7 @@ impl Bench {
     fn write_by(&self, writer: &KafkaFacts, seqs: impl IntoIterator<Item = Seq>) {
         for seq in seqs {
             let fact = TaskEvent { seq, ..samples::fact(self.task, seq.attempt(), 0) };
-            self.store.0.lock().expect("nobody panics").push(fact.clone());
+            self.store.facts.lock().expect("nobody panics").push(fact.clone());
             writer.publish(&[fact]);
         }
     }
@@ -125,7 +133,7 @@ impl Bench {
 
     /// Whatever was stored, in its order.
     async fn all_are_heard(&self) {
-        let stored = self.store.0.lock().expect("nobody panics").clone();
+        let stored = self.store.facts.lock().expect("nobody panics").clone();
         eventually("all are heard", async || heard(&self.facts).await.len() >= stored.len()).await;
         assert_eq!(heard(&self.facts).await, stored);
         eventually("nothing is owed", async || self.owed() == 0).await;
@@ -176,6 +184,19 @@ async fn who_goes_on_with_a_task_tells_what_the_dead_could_not() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_gets_into_the_store_before_its_attempt_is_closed_is_told_before_the_end() {
+    let bench = Bench::start(&[]).await;
+    let dead = KafkaFacts::start(open(&bench.brokers, &[]), bench.store.clone(), None);
+    bench.write_by(&dead, (0..3).map(|n| Seq::new(1, n)));
+    bench.all_are_heard().await;
+    *bench.store.late.lock().expect("nobody panics") = Some(samples::fact(bench.task, 1, 3));
+    bench.write_by(&bench.facts, [Seq::attempt_end(1), Seq::new(2, 0)]);
+    let stored = || bench.store.facts.lock().expect("nobody panics").len();
+    eventually("the attempt is closed", async || stored() == 6).await;
+    bench.all_are_heard().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_nobody_tells_any_more_is_a_gap() {
     let bench = Bench::start(&[]).await;
     bench.write(0..10);
@@ -183,7 +204,7 @@ async fn what_nobody_tells_any_more_is_a_gap() {
     // More than is told for the dead.
     let dead = 10..1_000;
     let facts = dead.clone().map(|n| samples::fact(bench.task, 1, n));
-    bench.store.0.lock().expect("nobody panics").extend(facts);
+    bench.store.facts.lock().expect("nobody panics").extend(facts);
     let other = KafkaFacts::start(open(&bench.brokers, &[]), bench.store.clone(), None);
     bench.write_by(&other, [Seq::attempt_end(1)]);
     eventually("the end is heard", async || {

@@ -103,13 +103,31 @@ async fn a_fact_that_arrives_after_its_attempt_was_closed_is_never_read() -> Kep
     }
 
     other.events.append(&stored[2..3], |_| ()).await?;
-    other.events.close(id, fact(id, 1, 1).seq, end.seq).await?;
+    assert!(!other.events.close(id, fact(id, 1, 1).seq, end.seq).await?, "nothing is there");
     other.events.append(&stored[3..], |_| ()).await?;
     // What was sent after it has arrived.
     while other.events.read_task(witness.task, None, 1).await?.is_empty() {
         sleep(DELAY / 10).await;
     }
     assert_eq!(other.events.read_task(id, None, 10).await?, stored);
+    Ok(())
+}
+
+#[tokio::test]
+async fn closing_keeps_what_its_owner_may_have_told() -> Kept {
+    let keyspace = Keyspace::take().await;
+    let (owner, other) = (keyspace.node(), keyspace.node());
+    let id = record(1).id;
+    let end = TaskEvent { seq: Seq::attempt_end(1), ..fact(id, 1, 3) };
+    owner.events.append(&[fact(id, 1, 0)], |_| ()).await?;
+    other.events.append(std::slice::from_ref(&end), |_| ()).await?;
+    // The owner does not know that his attempt has ended.
+    owner.events.append(&[fact(id, 1, 1)], |_| ()).await?;
+    assert!(other.events.close(id, fact(id, 1, 0).seq, end.seq).await?, "something is there");
+    owner.events.append(&[fact(id, 1, 2)], |_| ()).await?;
+    let kept = [fact(id, 1, 0), fact(id, 1, 1), end.clone()];
+    assert_eq!(other.events.read_task(id, None, 10).await?, kept);
+    assert!(!other.events.close(id, fact(id, 1, 1).seq, end.seq).await?, "nothing was added");
     Ok(())
 }
 

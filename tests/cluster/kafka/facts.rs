@@ -46,9 +46,13 @@ impl FactStore for Store {
         Ok(facts.filter(|event| after.is_none_or(|after| event.seq > after)).take(limit).cloned().collect())
     }
 
-    async fn close(&self, task: TaskId, after: Seq, end: Seq) -> Result<(), PortError> {
-        self.closed.lock().expect("nobody panics").push((task, after, end));
-        Ok(())
+    async fn close(&self, task: TaskId, after: Seq, end: Seq) -> Result<bool, PortError> {
+        let mut closed = self.closed.lock().expect("nobody panics");
+        let stored = self.facts.lock().expect("nobody panics");
+        let between = stored[&task].iter().map(|event| event.seq).filter(|seq| after < *seq && *seq < end);
+        let last = between.max();
+        closed.push((task, last.unwrap_or(after), end));
+        Ok(last.is_some())
     }
 }
 

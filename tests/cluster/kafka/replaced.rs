@@ -61,8 +61,8 @@ impl FactStore for NoStore {
         Ok(Vec::new())
     }
 
-    async fn close(&self, _: TaskId, _: Seq, _: Seq) -> Result<(), PortError> {
-        Ok(())
+    async fn close(&self, _: TaskId, _: Seq, _: Seq) -> Result<bool, PortError> {
+        Ok(false)
     }
 }
 

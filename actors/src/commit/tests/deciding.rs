@@ -1,5 +1,7 @@
 //! Conflicts, stale knowledge, and the ends of patience.
 
+use std::time::Duration;
+
 use super::*;
 
 const SECOND: Duration = Duration::from_secs(1);

@@ -41,10 +41,7 @@ async fn pay(shared: &Shared, task: TaskId, owed: Owed) -> Result<Seq, PortError
         Owed::Inherited(_) => untold(&*shared.store, task, owed.from()).await?,
     };
     loop {
-        let facts = shared.store.read_task(task, next.before(), PAGE).await?;
-        for (after, end) in ends(next.before(), &facts) {
-            shared.store.close(task, after, end).await?;
-        }
+        let facts = read_closed(&*shared.store, task, next.before()).await?;
         shared.deliver(&facts).await?;
         if let Some(last) = facts.last() {
             next = Seq(last.seq.0.saturating_add(1));
@@ -53,6 +50,16 @@ async fn pay(shared: &Shared, task: TaskId, owed: Owed) -> Result<Seq, PortError
             return Ok(next);
         }
     }
+}
+
+/// A page of facts, of attempts that end there all that there will ever be.
+async fn read_closed(store: &dyn FactStore, task: TaskId, after: Option<Seq>) -> Result<Vec<TaskEvent>, PortError> {
+    let facts = store.read_task(task, after, PAGE).await?;
+    let mut has_grown = false;
+    for (last, end) in ends(after, &facts) {
+        has_grown |= store.close(task, last, end).await?;
+    }
+    if has_grown { store.read_task(task, after, PAGE).await } else { Ok(facts) }
 }
 
 /// What is stored of a task from `from` on, without what the node that ran the attempt has surely told.

@@ -36,7 +36,9 @@ pub fn run(runner: &Runner, suite: &str, plan: Plan, runs: &[Run]) -> anyhow::Re
     remove_leftovers(&directory)?;
     let services = Services::up(&directory, &plan.on_free_test_ports()?, &progress)?;
     let place = directory.to_string_lossy();
-    let test = |run: &Run| runner.cargo_with(&[&CARGO[..], &["--"], run].concat(), &[(VARIABLE, &place)]);
+    // What failed is said in a line: the stacks of a cluster's tests would bury it.
+    let environment = [(VARIABLE, &*place), ("RUST_BACKTRACE", "0")];
+    let test = |run: &Run| runner.cargo_with(&[&CARGO[..], &["--"], run].concat(), &environment);
     let tested = runs.iter().map(test).fold(Ok(()), anyhow::Result::and);
     let stopped = services.down(false, &progress);
     tested.and(stopped)
