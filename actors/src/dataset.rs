@@ -9,8 +9,12 @@ use sha2::{Digest, Sha256};
 #[cfg(test)]
 mod tests;
 
-/// Splits are cut into chunks of this size; only a split's last chunk is smaller.
+/// No chunk is longer.
 pub const CHUNK_BYTES: usize = 1 << 20;
+
+/// Splits are cut into chunks of this size; only a split's last chunk is smaller. There is room for what packing adds to bytes
+/// that do not compress, so that nothing longer than [`CHUNK_BYTES`] is ever stored.
+pub const CUT_BYTES: usize = CHUNK_BYTES - (8 << 10);
 
 /// BLAKE3 of a chunk's bytes: its name in every store and cache.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -195,10 +199,10 @@ impl Manifest {
 }
 
 fn cut_into(bytes: &Bytes, chunks: &mut Vec<(ChunkHash, Bytes)>) -> Vec<ChunkHash> {
-    let starts = (0..bytes.len()).step_by(CHUNK_BYTES);
+    let starts = (0..bytes.len()).step_by(CUT_BYTES);
     starts
         .map(|start| {
-            let chunk = bytes.slice(start..bytes.len().min(start + CHUNK_BYTES));
+            let chunk = bytes.slice(start..bytes.len().min(start + CUT_BYTES));
             let hash = ChunkHash::of(&chunk);
             chunks.push((hash, chunk));
             hash

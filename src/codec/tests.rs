@@ -2,7 +2,7 @@
 
 use kubeml_actors::{
     context::Roles,
-    dataset::{CHUNK_BYTES, ChunkHash},
+    dataset::{CHUNK_BYTES, CUT_BYTES, ChunkHash},
     event::{EventKind, Seq},
     ports::{ActorReport, SlotReport},
     task::{EpochMetrics, Failure, FailureKind, Incarnation, Progress},
@@ -133,6 +133,7 @@ fn chunks_read_back() -> Result<(), CodecError> {
         }
     }
     assert!(pack(&vec![3; CHUNK_BYTES])?.len() < 10_000);
+    assert!(pack(&samples::noise(CUT_BYTES, 1))?.len() <= CHUNK_BYTES, "what does not compress");
     Ok(())
 }
 
@@ -254,8 +255,12 @@ fn unhex(line: &str) -> Vec<u8> {
     digits.map(|pair| u8::from_str_radix(pair, 16).expect("the file is hexadecimal")).collect()
 }
 
+/// With chunks as long as may be.
 fn manifest() -> Manifest {
-    samples::dataset("digits", 1).cut().0
+    let raw = samples::dataset("digits", 1);
+    let mut manifest = raw.cut().0;
+    manifest.train.images = raw.train.images.chunks(CHUNK_BYTES).map(ChunkHash::of).collect();
+    manifest
 }
 
 /// With something in every field.

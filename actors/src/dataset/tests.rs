@@ -27,7 +27,7 @@ fn refused_chunk(manifest: &Manifest, chunks: &[(ChunkHash, Bytes)]) -> usize {
 
 /// Two chunks of images and one of labels in the training split, one of each in the test split.
 fn five_chunks() -> (Manifest, Vec<(ChunkHash, Bytes)>) {
-    let (manifest, chunks) = raw(1, 2, CHUNK_BYTES / 2 + 1, 1).cut();
+    let (manifest, chunks) = raw(1, 2, CUT_BYTES / 2 + 1, 1).cut();
     assert_eq!(chunks.len(), 5);
     (manifest, chunks)
 }
@@ -44,7 +44,7 @@ fn assert_round_trip(raw: &RawDataset) {
 
 #[test]
 fn what_is_cut_is_put_together_unchanged_at_every_edge_of_a_chunk() {
-    for samples in [1, CHUNK_BYTES - 1, CHUNK_BYTES, CHUNK_BYTES + 1] {
+    for samples in [1, CUT_BYTES - 1, CUT_BYTES, CUT_BYTES + 1] {
         assert_round_trip(&raw(1, 1, samples, 1));
         assert_round_trip(&raw(1, 2, 1, samples));
     }
@@ -52,9 +52,9 @@ fn what_is_cut_is_put_together_unchanged_at_every_edge_of_a_chunk() {
 
 #[test]
 fn only_a_splits_last_chunk_is_smaller() {
-    let (manifest, chunks) = raw(1, 1, 2 * CHUNK_BYTES + 3, CHUNK_BYTES).cut();
+    let (manifest, chunks) = raw(1, 1, 2 * CUT_BYTES + 3, CUT_BYTES).cut();
     let sizes: Vec<usize> = chunks.iter().map(|(_, bytes)| bytes.len()).collect();
-    assert_eq!(sizes, [CHUNK_BYTES, CHUNK_BYTES, 3, CHUNK_BYTES, CHUNK_BYTES, 3, CHUNK_BYTES, CHUNK_BYTES]);
+    assert_eq!(sizes, [CUT_BYTES, CUT_BYTES, 3, CUT_BYTES, CUT_BYTES, 3, CUT_BYTES, CUT_BYTES]);
     let counts = [&manifest.train, &manifest.test].map(|split| (split.images.len(), split.labels.len()));
     assert_eq!(counts, [(3, 3), (1, 1)]);
 }
