@@ -118,7 +118,7 @@ impl Committer {
 
     /// Appends to the log, with patience. Appending again is harmless.
     pub async fn append(&self, facts: &[TaskEvent]) -> Result<(), PortError> {
-        patiently(Instant::now() + PATIENCE, || self.events.append(facts)).await
+        patiently(PATIENCE, || self.events.append(facts)).await
     }
 
     /// The store holds the facts of a write that landed; whether it got to telling them is not known.
@@ -129,7 +129,7 @@ impl Committer {
     }
 
     async fn read(&self, id: TaskId, deadline: Instant) -> Result<TaskRecord, CommitError> {
-        let read = patiently(deadline, || self.tasks.get(id)).await?;
+        let read = patiently(deadline - Instant::now(), || self.tasks.get(id)).await?;
         read.ok_or(CommitError::NoSuchTask(id))
     }
 

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 #[cfg(test)]
 mod tests;
 
-/// No chunk is longer.
+/// Stores and caches take no longer chunk.
 pub const CHUNK_BYTES: usize = 1 << 20;
 
 /// Splits are cut into chunks of this size; only a split's last chunk is smaller. There is room for what packing adds to bytes

@@ -12,15 +12,17 @@ use crate::{
 /// For how long a store that is away is asked again before the caller is told.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Asks until the answer is another one than that the other side is away, at most until `deadline`. Asking twice must not
-/// matter.
-pub async fn patiently<T, F>(deadline: Instant, mut ask: impl FnMut() -> F) -> Result<T, PortError>
+/// Asks until the answer is another one than that the other side is away; not again after `patience` since the first such
+/// answer, however long that took. Asking twice must not matter.
+pub async fn patiently<T, F>(patience: Duration, mut ask: impl FnMut() -> F) -> Result<T, PortError>
 where
     F: Future<Output = Result<T, PortError>>,
 {
-    let mut failures = 0;
+    let (mut failures, mut deadline) = (0, None);
     loop {
-        match ask().await {
+        let outcome = ask().await;
+        let deadline = *deadline.get_or_insert_with(|| Instant::now() + patience);
+        match outcome {
             Err(error) if error.is_transient() && Instant::now() < deadline => {
                 failures += 1;
                 sleep(pause(failures)).await;
@@ -42,31 +44,42 @@ mod tests {
 
     use super::*;
 
-    /// What comes of a side that is away for `away`, and how often it was asked.
-    async fn asked(away: Duration, answer: Result<u8, PortError>) -> (Result<u8, PortError>, u32) {
+    /// What comes of a side that is away for `away` and takes `slow` to say so, and how often it was asked.
+    async fn asked(away: Duration, slow: Duration, answer: Result<u8, PortError>) -> (Result<u8, PortError>, u32) {
         let (back, tries) = (Instant::now() + away, Cell::new(0));
-        let outcome = patiently(Instant::now() + PATIENCE, || {
+        let outcome = patiently(PATIENCE, || {
             tries.set(tries.get() + 1);
-            let is_back = Instant::now() >= back;
-            let answer = if is_back { answer.clone() } else { Err(PortError::Unavailable("away".to_owned())) };
-            async move { answer }
+            let answer = answer.clone();
+            async move {
+                if Instant::now() >= back {
+                    return answer;
+                }
+                sleep(slow).await;
+                Err(PortError::Unavailable("away".to_owned()))
+            }
         });
         (outcome.await, tries.get())
     }
 
     #[tokio::test(start_paused = true)]
     async fn who_is_away_is_asked_again_for_a_while() {
-        assert_eq!(asked(Duration::ZERO, Ok(1)).await, (Ok(1), 1));
-        let (outcome, tries) = asked(Duration::from_secs(5), Ok(1)).await;
+        let soon = Duration::from_millis(1);
+        assert_eq!(asked(Duration::ZERO, soon, Ok(1)).await, (Ok(1), 1));
+        let (outcome, tries) = asked(Duration::from_secs(5), soon, Ok(1)).await;
         assert!(outcome == Ok(1) && tries > 3, "{tries}");
-        let (outcome, tries) = asked(Duration::from_secs(60), Ok(1)).await;
+        let (outcome, tries) = asked(Duration::from_secs(60), soon, Ok(1)).await;
         assert_eq!(outcome, Err(PortError::Unavailable("away".to_owned())));
         assert!(tries > 5, "{tries}");
     }
 
     #[tokio::test(start_paused = true)]
+    async fn who_is_slow_to_be_away_is_asked_a_second_time() {
+        assert_eq!(asked(Duration::from_secs(20), 2 * PATIENCE, Ok(1)).await, (Ok(1), 2));
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_refusal_is_an_answer() {
         let refusal = Err(PortError::Rejected("no".to_owned()));
-        assert_eq!(asked(Duration::ZERO, refusal.clone()).await, (refusal, 1));
+        assert_eq!(asked(Duration::ZERO, Duration::ZERO, refusal.clone()).await, (refusal, 1));
     }
 }

@@ -255,7 +255,7 @@ fn unhex(line: &str) -> Vec<u8> {
     digits.map(|pair| u8::from_str_radix(pair, 16).expect("the file is hexadecimal")).collect()
 }
 
-/// With chunks as long as may be.
+/// Cut as when the golden file was made: in chunks as long as may be.
 fn manifest() -> Manifest {
     let raw = samples::dataset("digits", 1);
     let mut manifest = raw.cut().0;

@@ -14,12 +14,9 @@ use kubeml_train::lane::Lane;
 use kubeml_train::ops::{Activation, ConvBlock, Dropout, Hidden, Linear, Lstm, MaxPool2d, SoftmaxCrossEntropy};
 use kubeml_train::optimizer::{Config, Optimizer, Part};
 use kubeml_train::parameters::Parameters;
-use rayon::{ThreadPool, ThreadPoolBuilder, prelude::*};
 
 /// Of a shard.
 const ROWS: usize = 32;
-/// Of a batch of 128.
-const SHARDS: usize = 4;
 /// Of the matrices whose product is the peak.
 const SIDE: usize = 1024;
 
@@ -49,20 +46,11 @@ impl Work {
 const PEAK: &str = "peak";
 
 fn peak_product(group: &mut BenchmarkGroup<'_, WallTime>) {
-    peak_products(group, &threads(1));
-}
-
-/// One on each thread.
-fn peak_products(group: &mut BenchmarkGroup<'_, WallTime>, pool: &ThreadPool) {
     let (lane, parameters) = (Lane::plain(1), Parameters::new(1));
     let layer = Linear::new(SIDE, SIDE, Activation::None, &parameters.builder(), &lane).expect("a layer");
     let x = filled(&[SIDE, SIDE]);
-    group.throughput(Throughput::Elements((pool.current_num_threads() * 2 * SIDE * SIDE * SIDE) as u64));
-    group.bench_function(PEAK, |bencher| bencher.iter(|| pool.broadcast(|_| layer.forward(&x))));
-}
-
-fn threads(count: usize) -> ThreadPool {
-    ThreadPoolBuilder::new().num_threads(count).build().expect("threads")
+    group.throughput(Throughput::Elements(2 * (SIDE * SIDE * SIDE) as u64));
+    group.bench_function(PEAK, |bencher| bencher.iter(|| layer.forward(&x)));
 }
 
 fn peak_copy(group: &mut BenchmarkGroup<'_, WallTime>) {
@@ -159,67 +147,6 @@ fn lstm(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// What threads share: the samples, as in training, or the outputs of every op. Sums over what they made, of weights'
-/// gradients there and of inputs' gradients here, are left out.
-fn split(criterion: &mut Criterion) {
-    for count in [1, 2] {
-        let pool = threads(count);
-        let mut group = criterion.benchmark_group(format!("batch of {} on {count} threads", SHARDS * ROWS));
-        peak_products(&mut group, &pool);
-        for (inputs, outputs) in [(784, 128), (128, 128)] {
-            let part = |rows, outputs| linear_part(rows, inputs, outputs);
-            let flops = 2 * SHARDS * ROWS * inputs * outputs * if inputs == 784 { 2 } else { 3 };
-            compare(&mut group, &pool, &format!("linear {inputs} to {outputs}"), flops, outputs, part);
-        }
-        for (side, inputs, outputs) in [(28, 1, 32), (13, 32, 64)] {
-            let part = |rows, outputs| conv_part(rows, side, inputs, outputs);
-            let pixels = ((side - 2) / 2 * 2_usize).pow(2);
-            let flops = 2 * SHARDS * ROWS * pixels * 9 * inputs * outputs * if inputs == 1 { 2 } else { 3 };
-            let name = format!("conv block {side} x {side} x {inputs} to {outputs}");
-            compare(&mut group, &pool, &name, flops, outputs, part);
-        }
-        group.finish();
-    }
-}
-
-/// `part` makes the work, forward and back, of so many rows and outputs.
-fn compare<W: Fn() + Sync>(
-    group: &mut BenchmarkGroup<'_, WallTime>,
-    pool: &ThreadPool,
-    name: &str,
-    flops: usize,
-    outputs: usize,
-    part: impl Fn(usize, usize) -> W,
-) {
-    let shards: Vec<W> = (0..SHARDS).map(|_| part(ROWS, outputs)).collect();
-    let slices: Vec<W> = (0..2).map(|_| part(SHARDS * ROWS, outputs / 2)).collect();
-    group.throughput(Throughput::Elements(flops as u64));
-    for (how, parts) in [("by shards", shards), ("over outputs", slices)] {
-        let run = || parts.par_iter().with_max_len(1).for_each(|part| part());
-        group.bench_function(format!("{name}, {how}"), |bencher| bencher.iter(|| pool.install(run)));
-    }
-}
-
-fn linear_part(rows: usize, inputs: usize, outputs: usize) -> impl Fn() + Sync {
-    let (lane, parameters) = (Lane::plain(1), Parameters::new(1));
-    let layer = Linear::new(inputs, outputs, Activation::Relu, &parameters.builder(), &lane).expect("a layer");
-    let x = filled(&[rows, inputs]);
-    let x = if inputs == 784 { x.as_detached_tensor() } else { x.as_tensor().clone() };
-    move || there_and_back(&layer.forward(&x).expect("it fits"))
-}
-
-fn conv_part(rows: usize, side: usize, inputs: usize, outputs: usize) -> impl Fn() + Sync {
-    let (lane, parameters) = (Lane::plain(1), Parameters::new(1));
-    let block = ConvBlock::new(inputs, outputs, &parameters.builder(), &lane).expect("a block");
-    let x = filled(&[rows, side, side, inputs]);
-    let x = if inputs == 1 { x.as_detached_tensor() } else { x.as_tensor().clone() };
-    move || there_and_back(&block.forward(&x).expect("it fits"))
-}
-
-fn there_and_back(out: &Tensor) {
-    black_box(out.backward().expect("every op has a way back"));
-}
-
 /// What passes over memory.
 fn passes(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("pass");
@@ -285,5 +212,5 @@ fn read_and_written(from: &Tensor, to: &Tensor) -> Throughput {
     Throughput::Bytes(((from.elem_count() + to.elem_count()) * size_of::<f32>()) as u64)
 }
 
-criterion_group!(ops, product, linear, conv_block, lstm, split, passes, update);
+criterion_group!(ops, product, linear, conv_block, lstm, passes, update);
 criterion_main!(ops);

@@ -8,7 +8,7 @@ use futures::{StreamExt, TryFutureExt, TryStreamExt, stream};
 use tokio::{
     sync::watch,
     task::spawn_blocking,
-    time::{Instant, interval, sleep},
+    time::{interval, sleep},
 };
 
 use crate::{
@@ -71,7 +71,7 @@ impl From<AskError> for LoadError {
 
 /// Loads the dataset whole, importing it first if it is not stored.
 pub async fn fly(context: &Context, name: &str) -> Result<Arc<Dataset>, LoadError> {
-    let manifest = match insist(|| context.ports.datasets.manifest(name)).await? {
+    let manifest = match patiently(PATIENCE, || context.ports.datasets.manifest(name)).await? {
         Some(manifest) => manifest,
         None => match import(context, name).await? {
             Imported::Here(dataset) => return Ok(dataset.into()),
@@ -107,16 +107,10 @@ enum Imported {
 /// One node imports, the others wait for what it brings.
 async fn import(context: &Context, name: &str) -> Result<Imported, PortError> {
     let datasets = &context.ports.datasets;
-    loop {
-        match datasets.begin_import(name).await {
-            Ok(true) => break,
-            Ok(false) => {}
-            // Perhaps it is this node's turn: nobody knows. To import twice does no harm.
-            Err(error) if error.is_transient() => break,
-            Err(error) => return Err(error),
-        }
+    // A mark that was set without a reply is waited for like another node's, until it is forgotten.
+    while !patiently(PATIENCE, || datasets.begin_import(name)).await? {
         sleep(PROGRESS_INTERVAL).await;
-        if let Some(manifest) = insist(|| datasets.manifest(name)).await? {
+        if let Some(manifest) = patiently(PATIENCE, || datasets.manifest(name)).await? {
             return Ok(Imported::Elsewhere(manifest));
         }
     }
@@ -137,7 +131,7 @@ async fn import_alone(context: &Context, name: &str) -> Result<Dataset, PortErro
     let bytes = chunks.iter().map(|(_, chunk)| chunk.len() as u64).sum();
     let news = |completed| DatasetNews { dataset: name.to_owned(), completed, chunks: chunks.len(), bytes };
     context.ports.bus.note_dataset(news(false));
-    let put = |batch| insist(move || context.ports.datasets.put_chunks(batch)).map_ok(|()| batch.len());
+    let put = |batch| patiently(PATIENCE, move || context.ports.datasets.put_chunks(batch)).map_ok(|()| batch.len());
     let puts: Vec<_> = chunks.chunks(PUT_BATCH).map(put).collect();
     let mut puts = stream::iter(puts).buffer_unordered(PUTS_AT_ONCE);
     let mut stored = 0;
@@ -145,19 +139,11 @@ async fn import_alone(context: &Context, name: &str) -> Result<Dataset, PortErro
         stored += count;
         tracing::debug!(dataset = name, stored, of = chunks.len(), "storing chunks");
     }
-    insist(|| context.ports.datasets.put_manifest(manifest)).await?;
+    patiently(PATIENCE, || context.ports.datasets.put_manifest(manifest)).await?;
     context.ports.bus.note_dataset(news(true));
     let (train, test) = (manifest.train.samples, manifest.test.samples);
     say(context, format!("loaded {name}: {train} training and {test} test samples in {} chunks", chunks.len())).await;
     Ok(dataset)
-}
-
-/// An import is long work, of which each step may be done again: a store that is away for a moment does not end it.
-async fn insist<T, F>(ask: impl FnMut() -> F) -> Result<T, PortError>
-where
-    F: Future<Output = Result<T, PortError>>,
-{
-    patiently(Instant::now() + PATIENCE, ask).await
 }
 
 /// Fetches from the source, and says in the log how far it is.

@@ -9,11 +9,12 @@ use std::{
 };
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use kubeml_actors::{
     context::Settings,
-    dataset::RawDataset,
+    dataset::{ChunkHash, Manifest, RawDataset},
     dataset_loader::LoadError,
-    ports::{DatasetSource, FetchProgress, PortError},
+    ports::{DatasetSource, DatasetStore, FetchProgress, PortError},
     spec::SpecDraft,
     testing::test_tree::{TestTree, World, digits, draft},
 };
@@ -81,6 +82,74 @@ async fn whoever_needs_a_dataset_at_the_same_time_shares_one_fetch() {
         node.expect_success(id).await;
     }
     assert_eq!(source.fetches.load(Ordering::SeqCst), 1);
+}
+
+/// A store that is away, two times of three or always.
+struct Moody {
+    inner: Arc<dyn DatasetStore>,
+    calls: AtomicU32,
+    is_gone: bool,
+}
+
+impl Moody {
+    fn ask(&self) -> Result<&dyn DatasetStore, PortError> {
+        let calls = self.calls.fetch_add(1, Ordering::SeqCst);
+        if self.is_gone || calls % 3 < 2 {
+            return Err(PortError::Unavailable("scripted outage of the store".to_owned()));
+        }
+        Ok(self.inner.as_ref())
+    }
+}
+
+#[async_trait]
+impl DatasetStore for Moody {
+    async fn put_chunks(&self, chunks: &[(ChunkHash, Bytes)]) -> Result<(), PortError> {
+        self.ask()?.put_chunks(chunks).await
+    }
+
+    async fn get_chunk(&self, hash: ChunkHash) -> Result<Bytes, PortError> {
+        self.ask()?.get_chunk(hash).await
+    }
+
+    async fn put_manifest(&self, manifest: &Manifest) -> Result<(), PortError> {
+        self.ask()?.put_manifest(manifest).await
+    }
+
+    async fn manifest(&self, name: &str) -> Result<Option<Manifest>, PortError> {
+        self.ask()?.manifest(name).await
+    }
+
+    async fn manifests(&self) -> Result<Vec<Manifest>, PortError> {
+        self.ask()?.manifests().await
+    }
+
+    async fn begin_import(&self, name: &str) -> Result<bool, PortError> {
+        self.ask()?.begin_import(name).await
+    }
+
+    async fn end_import(&self, name: &str) -> Result<(), PortError> {
+        self.ask()?.end_import(name).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_import_outlasts_moments_without_the_store_and_says_so_of_a_longer_one() {
+    for is_gone in [false, true] {
+        let mut world = World::new();
+        let source = Arc::new(Shaky { fetches: AtomicU32::new(0), panics: 0, failures: 0 });
+        world.ports.source = source.clone();
+        let inner = world.ports.datasets.clone();
+        world.ports.datasets = Arc::new(Moody { inner: inner.clone(), calls: AtomicU32::new(0), is_gone });
+        let node = world.start(Settings::default()).await;
+        let imported = node.tree.handles.loader.import("mnist".to_owned()).await;
+        if is_gone {
+            assert!(matches!(imported, Err(LoadError::Unavailable(_))), "{imported:?}");
+        } else {
+            assert!(imported.is_ok(), "{imported:?}");
+            assert!(inner.manifest("mnist").await.is_ok_and(|manifest| manifest.is_some()));
+        }
+        assert_eq!(source.fetches.load(Ordering::SeqCst), u32::from(!is_gone));
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -28,7 +28,7 @@ const CURRENT: Query = Query::read("SELECT DISTINCT name, current FROM $.dataset
 const ALL_CURRENT: Query = Query::read("SELECT DISTINCT name, current FROM $.dataset");
 const MANIFEST: Query = Query::read("SELECT manifest FROM $.dataset WHERE name = ? AND version = ?");
 /// A node that dies at it is forgotten after a minute. So is one that takes longer, and it may then be imported twice at
-/// once: that costs a download and changes nothing, since chunks are named by their bytes and versions by their chunks,
+/// once: that costs a download and changes nothing, since chunks are named by their bytes and versions by their content,
 /// and nothing is taken away.
 const BEGIN_IMPORT: Query =
     Query::swap("INSERT INTO $.dataset_import (name, since) VALUES (?, toTimestamp(now())) IF NOT EXISTS USING TTL 60");

@@ -104,7 +104,7 @@ impl CassandraEvents {
         self.facts.read(task, after, limit).await
     }
 
-    /// No fact is ever added between `after` and `end`, the end of its attempt; `true` if there are some.
+    /// Nothing is added between `after` and `end`, the end of its attempt; `true` if there are facts.
     pub async fn close(&self, task: TaskId, after: Seq, end: Seq) -> Result<bool, PortError> {
         self.facts.close(task, after, end).await
     }

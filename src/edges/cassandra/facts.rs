@@ -175,8 +175,9 @@ impl Facts {
         Ok(events)
     }
 
-    /// No fact is ever added between `after` and `end`, the end of its attempt: not even what is still on its way from an
-    /// owner who has been replaced. What of him is there already, he may have told: it stays. `true` if there is something.
+    /// Nothing is added between `after` and `end`, the end of its attempt, by writes that come or are still on their way until
+    /// ten seconds after it, of an owner who does not know that he has been replaced. What is there already he may have told:
+    /// it stays, and is `true`. What he adds and tells between that look and the removal is heard, and not kept.
     pub async fn close(&self, task: TaskId, after: Seq, end: Seq) -> Result<bool, PortError> {
         let _turn = self.turns.turn(task).await;
         let key = (task.0, bucket_of(task, end), signed(end.0));
@@ -185,16 +186,17 @@ impl Facts {
         let values = (task.0, bucket, signed(after.0), LATE_MAX);
         let rows: Vec<(i64, Vec<u8>)> = self.session.rows(FACTS_AFTER, values).await?;
         let late: Vec<_> = rows.iter().filter(|(seq, _)| *seq < signed(end.0)).collect();
-        if late.iter().any(|(seq, bytes)| self.readable(task, unsigned(*seq), bytes).is_none()) {
-            // Perhaps a newer version's, which had its place before the end: it is not ours to remove.
-            return Ok(false);
+        let is_readable = |(seq, bytes): &&(i64, Vec<u8>)| self.readable(task, unsigned(*seq), bytes).is_some();
+        let readable = late.iter().copied().filter(is_readable).count();
+        // What cannot be read is perhaps a newer version's, which had its place before the end: it is not ours to remove. Of
+        // very many there may be more.
+        if readable == late.len() && late.len() < LATE_MAX as usize {
+            // A removal hides what was written before it by the database's time, whenever that arrives.
+            let hidden_until = ended_at.saturating_add(UNDER_WAY_MAX);
+            let last = late.last().map_or(signed(after.0), |(seq, _)| *seq);
+            self.session.write(CLOSE, (hidden_until, task.0, bucket, last, signed(end.0))).await?;
         }
-        let last = late.last().map(|(seq, _)| *seq);
-        // A removal hides what was written before it by the database's time, whenever that arrives.
-        let hidden_until = ended_at.saturating_add(UNDER_WAY_MAX);
-        let values = (hidden_until, task.0, bucket, last.unwrap_or(signed(after.0)), signed(end.0));
-        self.session.write(CLOSE, values).await?;
-        Ok(last.is_some())
+        Ok(readable > 0)
     }
 
     /// Removes everything of the task.

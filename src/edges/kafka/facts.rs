@@ -52,8 +52,8 @@ pub trait FactStore: Send + Sync {
     /// A task's facts after `after`, in their order; `limit` is at least 1.
     async fn read_task(&self, task: TaskId, after: Option<Seq>, limit: usize) -> Result<Vec<TaskEvent>, PortError>;
 
-    /// No fact is ever added between `after` and `end`, the end of its attempt, although a write of one may be under way.
-    /// What is there already may have been told and stays: `true` if there is something.
+    /// Nothing is added between `after` and `end`, the end of its attempt, although a write of it may be under way. What can
+    /// be read there may have been told and stays: `true` if there is something.
     async fn close(&self, task: TaskId, after: Seq, end: Seq) -> Result<bool, PortError>;
 }
 

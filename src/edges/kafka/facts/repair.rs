@@ -15,6 +15,8 @@ const PAGE: usize = 256;
 /// What a writer that died had not told yet are its newest facts, and not more than these.
 const UNTOLD_MAX: usize = 512;
 const PAUSE: Duration = Duration::from_millis(500);
+/// At a page that grows; the first look at what has grown takes almost always all of it along.
+const LOOKS_MAX: usize = 8;
 
 pub async fn run(shared: Arc<Shared>) {
     loop {
@@ -52,14 +54,20 @@ async fn pay(shared: &Shared, task: TaskId, owed: Owed) -> Result<Seq, PortError
     }
 }
 
-/// A page of facts, of attempts that end there all that there will ever be.
+/// A page of facts. To attempts that end there nothing is added afterwards.
 async fn read_closed(store: &dyn FactStore, task: TaskId, after: Option<Seq>) -> Result<Vec<TaskEvent>, PortError> {
-    let facts = store.read_task(task, after, PAGE).await?;
-    let mut has_grown = false;
-    for (last, end) in ends(after, &facts) {
-        has_grown |= store.close(task, last, end).await?;
+    let mut facts = store.read_task(task, after, PAGE).await?;
+    for _ in 0..LOOKS_MAX {
+        let mut has_grown = false;
+        for (last, end) in ends(after, &facts) {
+            has_grown |= store.close(task, last, end).await?;
+        }
+        if !has_grown {
+            break;
+        }
+        facts = store.read_task(task, after, PAGE).await?;
     }
-    if has_grown { store.read_task(task, after, PAGE).await } else { Ok(facts) }
+    Ok(facts)
 }
 
 /// What is stored of a task from `from` on, without what the node that ran the attempt has surely told.
