@@ -3,7 +3,8 @@
 //! The networks are chains, so a collecting lane walks their ops back itself: one gradient goes from op to op, and each
 //! op writes its parameters' gradients into its [`Slot`]s. candle's own walk would zero and add a tensor for every
 //! argument, and does so for tensors above 65,536 numbers on a process-wide pool of spinning, pinned threads that no
-//! priority of ours reaches. With [`Lane::plain`] the same ops run under candle's autograd, as any candle op.
+//! priority of ours reaches. With [`Lane::plain`] the same ops run under candle's autograd, as any candle op; so do
+//! layers made from tensors, each with a plain lane of its own.
 
 use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};

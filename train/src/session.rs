@@ -162,8 +162,8 @@ impl<'a> Session<'a> {
         if self.progress.ended.is_some() || self.steps_in_epoch() >= self.plan.steps_per_epoch() {
             return Ok(Flow::Go(()));
         }
-        let order = self.plan.order(self.progress.epoch);
         let mut mark = observer.now_seconds();
+        let order = self.plan.order(self.progress.epoch);
         while self.steps_in_epoch() < self.plan.steps_per_epoch() && self.progress.ended.is_none() {
             let samples = self.plan.batch(&order, self.steps_in_epoch());
             let Progress { step, epoch, .. } = self.progress;

@@ -1,7 +1,12 @@
 //! Every kernel that this processor has against the chain of multiply-adds, bit for bit.
 
+use std::sync::atomic::AtomicBool;
+
 use super::{Level, Matrix, Packed, kernel, product, vector};
 use crate::rng::{Purpose, Stream};
+
+/// Of all threads: as it changes no bit, other tests do not notice.
+pub(crate) static DENSE_ONLY: AtomicBool = AtomicBool::new(false);
 
 /// Numbers from -1 to 1.
 fn noise(name: &str, count: usize) -> Vec<f32> {

@@ -41,6 +41,15 @@ impl ConvBlock {
             slots: [slot("weight"), slot("bias")],
         })
     }
+
+    /// Of a weight `[3, 3, inputs, outputs]` and a bias `[outputs]`, to be trained under candle's autograd.
+    pub fn from_tensors(weight: Tensor, bias: Tensor) -> Result<Self> {
+        let (height, width, _, outputs) = weight.dims4()?;
+        ensure((height, width) == (KERNEL, KERNEL) && bias.dims1()? == outputs, || {
+            format!("a 3 x 3 convolution of {:?} and {:?}", weight.dims(), bias.dims())
+        })?;
+        Ok(ConvBlock { weight, bias, lane: Lane::plain(0), slots: Default::default() })
+    }
 }
 
 impl Module for ConvBlock {

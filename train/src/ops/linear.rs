@@ -51,6 +51,15 @@ impl Linear {
         })
     }
 
+    /// Of a weight `[inputs, outputs]` and a bias `[outputs]`, to be trained under candle's autograd.
+    pub fn from_tensors(weight: Tensor, bias: Tensor, activation: Activation) -> Result<Self> {
+        let (inputs, outputs) = weight.dims2()?;
+        ensure(inputs > 0 && bias.dims1()? == outputs && outputs > 0, || {
+            format!("a dense layer of {:?} and {:?}", weight.dims(), bias.dims())
+        })?;
+        Ok(Linear { weight, bias, activation, lane: Lane::plain(0), slots: Default::default() })
+    }
+
     fn apply(&self, xs: &Tensor, after: After) -> Result<Tensor> {
         let gradient_of_x = self.lane.wants_gradient(xs);
         let op = LinearOp { lane: Arc::clone(&self.lane), after, slots: self.slots.clone(), gradient_of_x };

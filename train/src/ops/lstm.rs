@@ -5,7 +5,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp3, Device, Layout, Result, Shape, Tensor};
 use candle_nn::ModuleT;
 
 use super::linear::column_sums;
@@ -15,8 +15,8 @@ use crate::matmul::{Matrix, Packed, multiply};
 use crate::parameters::{Initialiser, VarBuilder};
 use crate::simd::{multiversion, sigmoid, tanh};
 
-/// The last state `[batch, units]` of an LSTM over `[batch, steps, features]`. Gives its input no gradient: here it
-/// is the image.
+/// The last state `[batch, units]` of an LSTM over `[batch, steps, features]`. It is walked back once, and only after
+/// `forward_t` with `train`.
 ///
 /// Kernel `[features, 4 * units]`, Glorot-uniform; recurrent kernel `[units, 4 * units]`, orthogonal; bias
 /// `[4 * units]`, 1 for the forget gate. Gates in the order input, forget, cell, output.
@@ -41,6 +41,14 @@ impl Lstm {
             slots: [slot("kernel"), slot("recurrent_kernel"), slot("bias")],
         })
     }
+
+    /// Of tensors of these shapes, to be trained under candle's autograd.
+    pub fn from_tensors(kernel: Tensor, recurrent: Tensor, bias: Tensor) -> Result<Self> {
+        let wide = bias.dims1()?;
+        let fit = kernel.dims2()?.1 == wide && recurrent.dims2()? == (wide / 4, wide) && wide % 4 == 0 && wide > 0;
+        ensure(fit, || format!("an LSTM of {:?}, {:?} and {:?}", kernel.dims(), recurrent.dims(), bias.dims()))?;
+        Ok(Lstm { kernel, recurrent, bias, lane: Lane::plain(0), slots: Default::default() })
+    }
 }
 
 impl ModuleT for Lstm {
@@ -50,16 +58,16 @@ impl ModuleT for Lstm {
         ensure(batch > 0 && steps > 0 && features == self.kernel.dim(0)?, || {
             format!("an LSTM over {} features cannot take {:?}", self.kernel.dims()[0], xs.dims())
         })?;
-        ensure(!self.lane.wants_gradient(xs), || "an LSTM has no gradient for its input".to_string())?;
         let op = LstmOp {
             sizes: Sizes { batch, steps, features, units },
-            x: xs.clone(),
             lane: Arc::clone(&self.lane),
             slots: self.slots.clone(),
+            gradient_of_x: self.lane.wants_gradient(xs),
             record: train,
             recorded: Mutex::default(),
         };
-        self.lane.apply3([&self.kernel, &self.recurrent, &self.bias], op)
+        let stacked = Tensor::cat(&[&self.kernel, &self.recurrent], 0)?;
+        self.lane.apply3([xs, &stacked, &self.bias], op)
     }
 }
 
@@ -71,12 +79,12 @@ struct Sizes {
     units: usize,
 }
 
-/// The op behind [`Lstm`]: arguments kernel, recurrent kernel, bias; the sequences are a constant.
+/// The op behind [`Lstm`]: arguments x, both kernels stacked, bias.
 struct LstmOp {
     sizes: Sizes,
-    x: Tensor,
     lane: Arc<Lane>,
     slots: [Slot; 3],
+    gradient_of_x: bool,
     record: bool,
     recorded: Mutex<Option<Recorded>>,
 }
@@ -100,62 +108,81 @@ impl CustomOp3 for LstmOp {
 
     fn cpu_fwd(
         &self,
-        kernel: &CpuStorage,
-        kernel_layout: &Layout,
-        recurrent: &CpuStorage,
-        recurrent_layout: &Layout,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        stacked: &CpuStorage,
+        stacked_layout: &Layout,
         bias: &CpuStorage,
         bias_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let Sizes { batch, units, .. } = self.sizes;
-        let kernel = floats(kernel, kernel_layout)?;
-        let recurrent = floats(recurrent, recurrent_layout)?;
-        let wide = 4 * units;
-        let join = self.sizes.features + units;
-        let mut stacked = self.lane.scratch(join * wide);
-        let (upper, lower) = stacked.split_at_mut(kernel.len());
-        upper.copy_from_slice(kernel);
-        lower.copy_from_slice(recurrent);
-        let kernels = Packed::of(Matrix::new(&stacked, join, wide), |count| self.lane.scratch(count));
-        let state = read(&self.x, |x| Ok(self.forward(x, &kernels, floats(bias, bias_layout)?)))??;
+        let Sizes { batch, features, units, .. } = self.sizes;
+        let stacked = Matrix::new(floats(stacked, stacked_layout)?, features + units, 4 * units);
+        let kernels = Packed::of(stacked, |count| self.lane.scratch(count));
+        let state = self.forward(floats(x, x_layout)?, &kernels, floats(bias, bias_layout)?);
         Ok((CpuStorage::F32(state), Shape::from((batch, units))))
     }
 
     fn bwd(
         &self,
-        kernel: &Tensor,
-        recurrent: &Tensor,
+        x: &Tensor,
+        stacked: &Tensor,
         bias: &Tensor,
         _: &Tensor,
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let Sizes { batch, steps, features, units } = self.sizes;
+        let (rows, wide) = (steps * batch, 4 * units);
         let taken = self.recorded.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(mut recorded) = taken else {
-            return Err(candle_core::Error::Msg("an LSTM that ran without training has no gradient".to_string()));
+            let once = "an LSTM is walked back once, and only after forward_t with train = true";
+            return Err(candle_core::Error::Msg(once.to_string()));
         };
-        read(grad, |grad| {
-            read(recurrent, |recurrent| {
+        let of_x = read(stacked, |stacked| {
+            let (kernel, recurrent) = stacked.split_at(features * wide);
+            read(grad, |grad| {
                 self.backward(&mut recorded, recurrent, grad);
                 Ok(())
-            })
+            })?;
+            let upstream = Matrix::new(&recorded.gates, rows, wide);
+            let of_x = || self.input_gradient(upstream, Matrix::new(kernel, features, wide).t());
+            Ok(self.gradient_of_x.then(of_x))
         })?;
         let Recorded { joined, gates, .. } = recorded;
-        let rows = steps * batch;
-        let upstream = Matrix::new(&gates, rows, 4 * units);
-        let mut of_both = self.lane.scratch((features + units) * 4 * units);
+        let mut of_both = self.lane.scratch((features + units) * wide);
+        let upstream = Matrix::new(&gates, rows, wide);
         multiply(&mut of_both, Matrix::new(&joined, rows, features + units).t(), upstream);
-        let (upper, lower) = of_both.split_at(features * 4 * units);
-        let of_kernel = self.slots[0].write(kernel.dims(), |out| out.copy_from_slice(upper))?;
-        let of_recurrent = self.slots[1].write(recurrent.dims(), |out| out.copy_from_slice(lower))?;
         let of_bias = self.slots[2].write(bias.dims(), |out| column_sums(&gates, out))?;
-        Ok((of_kernel, of_recurrent, of_bias))
+        let of_x = of_x.map(|of_x| Tensor::from_vec(of_x, x.dims(), &Device::Cpu)).transpose()?;
+        Ok((of_x, self.write_kernels(&of_both)?, of_bias))
     }
 }
 
 impl LstmOp {
+    /// The gradients of both kernels, each into its slot, or stacked back to candle.
+    fn write_kernels(&self, of_both: &[f32]) -> Result<Option<Tensor>> {
+        let Sizes { features, units, .. } = self.sizes;
+        let (of_kernel, of_recurrent) = of_both.split_at(features * 4 * units);
+        let upper = self.slots[0].write(&[features, 4 * units], |out| out.copy_from_slice(of_kernel))?;
+        let lower = self.slots[1].write(&[units, 4 * units], |out| out.copy_from_slice(of_recurrent))?;
+        upper.zip(lower).map(|(upper, lower)| Tensor::cat(&[upper, lower], 0)).transpose()
+    }
+
+    /// `[batch, steps, features]`, from the gradients of all steps' sums, which are time-major.
+    fn input_gradient(&self, upstream: Matrix<'_>, kernel: Matrix<'_>) -> Vec<f32> {
+        let Sizes { batch, steps, features, .. } = self.sizes;
+        let mut by_time = self.lane.scratch(steps * batch * features);
+        multiply(&mut by_time, upstream, kernel);
+        let mut of_x = Vec::with_capacity(by_time.len());
+        for row in 0..batch {
+            for step in 0..steps {
+                of_x.extend_from_slice(&by_time[(step * batch + row) * features..][..features]);
+            }
+        }
+        of_x
+    }
+
     /// Runs all steps from zero state; gives the last state `[batch, units]`.
-    fn forward(&self, x: &[f32], kernels: &Packed<Buffer>, bias: &[f32]) -> Result<Vec<f32>> {
+    fn forward(&self, x: &[f32], kernels: &Packed<Buffer>, bias: &[f32]) -> Vec<f32> {
         let Sizes { batch, steps, features, units } = self.sizes;
         let (wide, join) = (4 * units, features + units);
         // Where a step's numbers are: each has its own place if they are recorded, else they take turns.
@@ -187,7 +214,7 @@ impl LstmOp {
             let recorded = Recorded { joined, gates, cells, squashed };
             *self.recorded.lock().unwrap_or_else(PoisonError::into_inner) = Some(recorded);
         }
-        Ok(state)
+        state
     }
 
     /// Turns the recorded gates into the gradients of their sums, from the last step to the first.

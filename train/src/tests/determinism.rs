@@ -5,13 +5,17 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::{Scripted, data, finished, meaning, small_data, small_specs, trained};
-use crate::simd::tests::ONLY_BASELINE;
-use crate::{FitSpec, ModelSpec, Observer, Outcome, Silent, StepProgress, Threads, TrainError, fit};
+use crate::matmul::tests::DENSE_ONLY;
+use crate::simd::{Level, tests::AT_MOST};
+use crate::{
+    Data, DataParts, FitSpec, ModelSpec, Observer, OptimizerKind, Outcome, Silent, Split, StepProgress, Threads,
+    TrainError, fit,
+};
 
 #[test]
 fn the_number_of_threads_changes_nothing() {
     let data = small_data();
-    for spec in small_specs() {
+    for spec in small_specs().into_iter().chain(wide_specs()) {
         let one = trained(&spec, &data, 1);
         for threads in [2, 3, 8] {
             assert_eq!(meaning(&one), meaning(&trained(&spec, &data, threads)), "{} on {threads}", spec.model.kind());
@@ -29,13 +33,59 @@ fn a_batch_of_many_shards_is_the_same_on_any_threads() {
 #[test]
 fn loops_for_wide_registers_change_nothing() {
     let data = small_data();
-    for spec in small_specs() {
-        let wide = trained(&spec, &data, 2);
-        ONLY_BASELINE.store(true, Ordering::Relaxed);
-        let narrow = trained(&spec, &data, 2);
-        ONLY_BASELINE.store(false, Ordering::Relaxed);
-        assert_eq!(meaning(&wide), meaning(&narrow), "{}", spec.model.kind());
+    for spec in small_specs().into_iter().chain(wide_specs()) {
+        let widest = trained(&spec, &data, 2);
+        for level in [Level::Avx2, Level::Baseline] {
+            *AT_MOST.write().unwrap() = Some(level);
+            let narrower = trained(&spec, &data, 2);
+            *AT_MOST.write().unwrap() = None;
+            assert_eq!(meaning(&widest), meaning(&narrower), "{} at {level:?}", spec.model.kind());
+        }
     }
+}
+
+/// Of several blocks and channels, with whole registers and a rest, and another optimizer.
+fn wide_specs() -> [FitSpec; 3] {
+    [
+        (ModelSpec::Cnn { channels: vec![18, 21], dense: 37 }, OptimizerKind::Sgd { momentum: 0.9 }),
+        (ModelSpec::Lstm { units: 37, dense: 19 }, OptimizerKind::Adam),
+        (ModelSpec::Mlp { hidden: vec![64, 35] }, OptimizerKind::Sgd { momentum: 0.0 }),
+    ]
+    .map(|(model, optimizer)| FitSpec {
+        epochs: 1,
+        batch_size: 100,
+        learning_rate: 3e-3,
+        seed: 12,
+        optimizer,
+        ..FitSpec::new(model)
+    })
+}
+
+/// As in pictures of digits, most of which is paper: then a product leaves out what is 0.
+#[test]
+fn leaving_out_zeros_changes_nothing() {
+    let data = strokes(&small_data());
+    for spec in small_specs().into_iter().chain(wide_specs()) {
+        let sparse = trained(&spec, &data, 2);
+        for threads in [1, 3] {
+            assert_eq!(meaning(&sparse), meaning(&trained(&spec, &data, threads)));
+        }
+        DENSE_ONLY.store(true, Ordering::Relaxed);
+        let dense = trained(&spec, &data, 2);
+        DENSE_ONLY.store(false, Ordering::Relaxed);
+        assert_eq!(meaning(&sparse), meaning(&dense), "{}", spec.model.kind());
+    }
+}
+
+/// Of five pixels one is left.
+fn strokes(data: &Data) -> Data {
+    let thin = |split: &Split| Split {
+        images: split.images.iter().enumerate().map(|(at, pixel)| if at * 7 % 5 == 0 { *pixel } else { 0 }).collect(),
+        labels: split.labels.clone(),
+    };
+    let (train, test) = (thin(data.train()), thin(data.test()));
+    let (height, width, classes) = (data.height(), data.width(), data.classes());
+    Data::new(DataParts { height, width, classes, train, test, hash: "strokes".to_string() }).unwrap()
 }
 
 #[test]

@@ -9,6 +9,7 @@ use proptest::test_runner::RngSeed;
 
 use super::noise;
 use crate::lane::Lane;
+use crate::matmul::is_sparse;
 use crate::models::{Task, build};
 use crate::ops::{
     Activation, ConvBlock, Dropout, Hidden, Linear, Lstm, MaxPool2d, SoftmaxCrossEntropy, loss_and_gradient, read,
@@ -125,8 +126,21 @@ proptest! {
     fn lstm(batch in 1..5usize, steps in 1..8usize, features in 1..8usize, units in 1..12usize) {
         let (lane, parameters) = (Lane::plain(0), Parameters::new(1));
         let layer = Lstm::new(features, units, &parameters.builder().pp("lstm"), &lane).unwrap();
-        let x = variable("x", &[batch, steps, features]).as_detached_tensor();
-        check(&shaken(&parameters), &|| layer.forward_t(&x, true));
+        let x = variable("x", &[batch, steps, features]);
+        check(&with(shaken(&parameters), &x), &|| layer.forward_t(&x, true));
+    }
+
+    /// As of images, where zeros are left out.
+    #[test]
+    fn linear_over_strokes(batch in 1..6usize, inputs in 30..60usize, outputs in 1..5usize) {
+        let (lane, parameters) = (Lane::plain(0), Parameters::new(1));
+        let layer = Linear::new(inputs, 8 * outputs, Activation::Relu, &parameters.builder().pp("layer"), &lane).unwrap();
+        let values: Vec<f32> = noise("x", batch * inputs).into_iter().enumerate().map(|(at, value)| {
+            if at % 10 == 3 { value } else { 0.0 }
+        }).collect();
+        prop_assert!(is_sparse(&values));
+        let x = Tensor::from_vec(values, (batch, inputs), &Device::Cpu).unwrap();
+        check(&shaken(&parameters), &|| layer.forward(&x));
     }
 
     #[test]
