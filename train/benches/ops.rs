@@ -1,8 +1,9 @@
-//! Each op at the reference models' sizes, forward and backward, for one shard of 32 samples on one thread.
+//! Each op at the reference models' sizes, forward and backward, for one shard of 32 samples on one thread; and a batch of
+//! 128 on one thread and on two, cut in two ways.
 //!
 //! `cargo xtask bench ops` runs them and tells each one's share of its group's peak, measured in the same minute. Products are
-//! shown in elements/s, an element being a floating-point operation, so that 1 Gelem/s is 1 GFLOP/s; their peak is a product
-//! that fills the processor. Passes over memory are shown in bytes/s; their peak is a copy that no cache holds.
+//! shown in elements/s, an element being a floating-point operation, so that 1 Gelem/s is 1 GFLOP/s; their peak is multiply-adds
+//! that need no memory. Passes over memory are shown in bytes/s; their peak is a copy that no cache holds.
 
 use std::hint::black_box;
 
@@ -14,11 +15,12 @@ use kubeml_train::lane::Lane;
 use kubeml_train::ops::{Activation, ConvBlock, Dropout, Hidden, Linear, Lstm, MaxPool2d, SoftmaxCrossEntropy};
 use kubeml_train::optimizer::{Config, Optimizer, Part};
 use kubeml_train::parameters::Parameters;
+use rayon::{ThreadPool, ThreadPoolBuilder, prelude::*};
 
 /// Of a shard.
 const ROWS: usize = 32;
-/// Of the matrices whose product is the peak.
-const SIDE: usize = 1024;
+/// Of a batch of 128.
+const SHARDS: usize = 4;
 
 fn filled(dims: &[usize]) -> Var {
     let count: usize = dims.iter().product();
@@ -46,11 +48,58 @@ impl Work {
 const PEAK: &str = "peak";
 
 fn peak_product(group: &mut BenchmarkGroup<'_, WallTime>) {
-    let (lane, parameters) = (Lane::plain(1), Parameters::new(1));
-    let layer = Linear::new(SIDE, SIDE, Activation::None, &parameters.builder(), &lane).expect("a layer");
-    let x = filled(&[SIDE, SIDE]);
-    group.throughput(Throughput::Elements(2 * (SIDE * SIDE * SIDE) as u64));
-    group.bench_function(PEAK, |bencher| bencher.iter(|| layer.forward(&x)));
+    group.throughput(Throughput::Elements(peak::FLOPS as u64));
+    group.bench_function(PEAK, |bencher| bencher.iter(peak::multiply_adds));
+}
+
+/// Multiply-adds whose numbers never leave the processor's registers: what no product can surpass.
+mod peak {
+    use std::hint::black_box;
+
+    /// Sums that wait for each other only in themselves: more than are under way at a time.
+    const CHAINS: usize = 12;
+    const LINKS: usize = 100_000;
+    const LANES: usize = 16;
+    pub const FLOPS: usize = 2 * CHAINS * LINKS * LANES;
+
+    #[inline(always)]
+    fn chains<const LANES: usize>(links: usize) -> f32 {
+        let mut sums = [[1.0_f32; LANES]; CHAINS];
+        let (factors, terms) = (black_box([0.999_f32; LANES]), black_box([1e-3_f32; LANES]));
+        for _ in 0..links {
+            for sum in &mut sums {
+                for at in 0..LANES {
+                    sum[at] = sum[at].mul_add(factors[at], terms[at]);
+                }
+            }
+        }
+        sums.iter().flatten().sum()
+    }
+
+    /// As many operations at every width.
+    pub fn multiply_adds() -> f32 {
+        #[cfg(target_arch = "x86_64")]
+        #[allow(unsafe_code, reason = "the processor has the features")]
+        {
+            #[target_feature(enable = "avx512f,avx2,fma")]
+            fn avx512() -> f32 {
+                chains::<LANES>(LINKS)
+            }
+            #[target_feature(enable = "avx2,fma")]
+            fn avx2() -> f32 {
+                chains::<{ LANES / 2 }>(2 * LINKS)
+            }
+            if is_x86_feature_detected!("avx512f") {
+                // SAFETY: detected; every processor with AVX-512 has the others.
+                return unsafe { avx512() };
+            }
+            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+                // SAFETY: detected.
+                return unsafe { avx2() };
+            }
+        }
+        chains::<{ LANES / 4 }>(4 * LINKS)
+    }
 }
 
 fn peak_copy(group: &mut BenchmarkGroup<'_, WallTime>) {
@@ -59,33 +108,10 @@ fn peak_copy(group: &mut BenchmarkGroup<'_, WallTime>) {
     group.bench_function(PEAK, |bencher| bencher.iter(|| black_box(&mut to).copy_from_slice(black_box(&from))));
 }
 
-fn product(criterion: &mut Criterion) {
-    let mut group = criterion.benchmark_group("product of 1024 x 1024");
-    peak_product(&mut group);
-    let (mut out, factor) = (vec![0.0_f32; SIDE * SIDE], vec![0.5_f32; SIDE * SIDE]);
-    group.bench_function("by the gemm crate", |bencher| bencher.iter(|| gemm_product(&mut out, &factor, SIDE)));
-    group.finish();
-}
-
-/// Another library's product of this size, to compare with.
-#[allow(unsafe_code, reason = "that is its interface")]
-fn gemm_product(out: &mut [f32], factor: &[f32], side: usize) {
-    assert!(out.len() == side * side && factor.len() == side * side);
-    let (from, to, stride) = (factor.as_ptr(), out.as_mut_ptr(), side as isize);
-    // SAFETY: all three are square matrices of `side` rows without gaps, and `out` is none of the others.
-    unsafe {
-        let one = gemm::Parallelism::None;
-        gemm::gemm(
-            side, side, side, to, 1, stride, false, from, 1, stride, from, 1, stride, 1.0, 1.0, false, false, false,
-            one,
-        );
-    }
-}
-
 fn linear(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("linear");
     peak_product(&mut group);
-    let sizes = [(784, 128, true), (128, 128, false), (1600, 128, false), (128, 10, false)];
+    let sizes = [(784, 128, true), (128, 128, false), (1600, 128, false), (128, 10, false), (1024, 1024, false)];
     for (inputs, outputs, is_first) in sizes {
         let (lane, parameters) = (Lane::plain(1), Parameters::new(1));
         let layer = Linear::new(inputs, outputs, Activation::Relu, &parameters.builder(), &lane).expect("a layer");
@@ -95,6 +121,10 @@ fn linear(criterion: &mut Criterion) {
         let flops = 2 * ROWS * inputs * outputs;
         let work = Work { flops, back: if is_first { flops } else { 2 * flops } };
         work.bench(&mut group, &format!("{inputs} to {outputs}"), || layer.forward(&x).expect("it fits"));
+        group.throughput(Throughput::Elements(flops as u64));
+        let mut product = library_product(ROWS, inputs, outputs);
+        let name = format!("{inputs} to {outputs}, product alone by the gemm crate");
+        group.bench_function(name, |bencher| bencher.iter(&mut product));
         if is_first {
             let hidden = Hidden::new([inputs, outputs], &Parameters::new(1).builder(), 0.2, 0, &lane).expect("a layer");
             let name = format!("{inputs} to {outputs} with dropout");
@@ -105,6 +135,26 @@ fn linear(criterion: &mut Criterion) {
         }
     }
     group.finish();
+}
+
+/// What another library takes for a layer's product, to compare with.
+#[allow(unsafe_code, reason = "that is its interface")]
+fn library_product(rows: usize, inputs: usize, outputs: usize) -> impl FnMut() {
+    let (left, right) = (vec![0.5_f32; rows * inputs], vec![0.5_f32; inputs * outputs]);
+    let mut out = vec![0.0_f32; rows * outputs];
+    move || {
+        let (to, from, by) = (out.as_mut_ptr(), left.as_ptr(), right.as_ptr());
+        let (wide, narrow) = (outputs as isize, inputs as isize);
+        // SAFETY: row-major matrices without gaps, of the sizes that their vectors were made with; `out` is none of the others.
+        unsafe {
+            let one = gemm::Parallelism::None;
+            gemm::gemm(
+                rows, outputs, inputs, to, 1, wide, false, from, 1, narrow, by, 1, wide, 0.0, 1.0, false, false, false,
+                one,
+            );
+        }
+        black_box(&mut out);
+    }
 }
 
 /// Mostly 0, in runs, as images of digits are.
@@ -145,6 +195,70 @@ fn lstm(criterion: &mut Criterion) {
     let work = Work { flops: flops(features + units), back: flops(features + units) + flops(units) };
     work.bench(&mut group, "28 steps of 28 to 128", || layer.forward_t(&x, true).expect("it fits"));
     group.finish();
+}
+
+/// What threads share: the samples, as in training, or each op's outputs. Both walk back as training does, where a dense
+/// layer's weights get their gradient from the optimizer. Left out is what each way needs besides: shards have their gradients
+/// summed once a step; outputs want all threads to meet after each op, and the halves of what they made put together or added.
+fn split(criterion: &mut Criterion) {
+    for count in [1, 2] {
+        let pool = ThreadPoolBuilder::new().num_threads(count).build().expect("threads");
+        let mut group = criterion.benchmark_group(format!("batch of {} on {count} threads", SHARDS * ROWS));
+        group.throughput(Throughput::Elements((count * peak::FLOPS) as u64));
+        let run = || (0..count).into_par_iter().with_max_len(1).map(|_| peak::multiply_adds()).sum::<f32>();
+        group.bench_function(PEAK, |bencher| bencher.iter(|| pool.install(run)));
+
+        let flops = 2 * SHARDS * ROWS * 784 * 128;
+        compare(&mut group, &pool, "linear 784 to 128, forward", flops, 128, |rows, outputs| {
+            let (lane, parameters) = (Lane::collecting(1), Parameters::new(1));
+            let layer = Linear::new(784, outputs, Activation::Relu, &parameters.builder(), &lane).expect("a layer");
+            let x = filled(&[rows, 784]);
+            move || drop(black_box(layer.forward(&x).expect("it fits")))
+        });
+        for (side, inputs, outputs) in [(28, 1, 32), (13, 32, 64)] {
+            let pixels = ((side - 2) / 2 * 2_usize).pow(2);
+            let passes = if inputs == 1 { 2 } else { 3 };
+            let flops = passes * 2 * SHARDS * ROWS * pixels * 9 * inputs * outputs;
+            let name = format!("conv block {side} x {side} x {inputs} to {outputs}, forward and backward");
+            compare(&mut group, &pool, &name, flops, outputs, |rows, outputs| conv_part(rows, side, inputs, outputs));
+        }
+        group.finish();
+    }
+}
+
+/// `part` makes the work on so many rows and outputs.
+fn compare<W: Fn() + Sync>(
+    group: &mut BenchmarkGroup<'_, WallTime>,
+    pool: &ThreadPool,
+    name: &str,
+    flops: usize,
+    outputs: usize,
+    part: impl Fn(usize, usize) -> W,
+) {
+    let shards: Vec<W> = (0..SHARDS).map(|_| part(ROWS, outputs)).collect();
+    let halves: Vec<W> = (0..2).map(|_| part(SHARDS * ROWS, outputs / 2)).collect();
+    group.throughput(Throughput::Elements(flops as u64));
+    for (how, parts) in [("by shards", shards), ("by outputs", halves)] {
+        let run = || parts.par_iter().with_max_len(1).for_each(|part| part());
+        group.bench_function(format!("{name}, {how}"), |bencher| bencher.iter(|| pool.install(run)));
+    }
+}
+
+fn conv_part(rows: usize, side: usize, inputs: usize, outputs: usize) -> impl Fn() + Sync {
+    let (lane, parameters) = (Lane::collecting(1), Parameters::new(1));
+    let block = ConvBlock::new(inputs, outputs, &parameters.builder(), &lane).expect("a block");
+    // An op before it, so that its input wants a gradient.
+    let before = (inputs > 1).then(|| Dropout::new(0.2, 0, &lane));
+    let x = filled(&[rows, side * side * inputs]);
+    let pooled = (side - 2) / 2;
+    let gradient = filled(&[rows, pooled, pooled, outputs]).as_detached_tensor();
+    move || {
+        lane.begin(0, 0);
+        let x = before.as_ref().map_or_else(|| x.as_tensor().clone(), |op| op.forward_t(&x, true).expect("it fits"));
+        let maps = x.reshape((rows, side, side, inputs)).expect("as many");
+        black_box(block.forward(&maps).expect("it fits"));
+        lane.backward(gradient.clone()).expect("every op has a way back");
+    }
 }
 
 /// What passes over memory.
@@ -212,5 +326,5 @@ fn read_and_written(from: &Tensor, to: &Tensor) -> Throughput {
     Throughput::Bytes(((from.elem_count() + to.elem_count()) * size_of::<f32>()) as u64)
 }
 
-criterion_group!(ops, product, linear, conv_block, lstm, passes, update);
+criterion_group!(ops, linear, conv_block, lstm, split, passes, update);
 criterion_main!(ops);

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use clap::{Subcommand, ValueEnum};
 use xtask::services::{CommitLog, Plan, Ports, Services};
 
@@ -41,8 +41,17 @@ pub mod training;
 const DIRECTORY: &str = "target/bench";
 const SUBMIT_GOAL: Duration = Duration::from_millis(25);
 
+#[derive(clap::Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+pub struct Bench {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    train: Option<training::Args>,
+}
+
 #[derive(Subcommand)]
-pub enum Command {
+enum Command {
     /// A cluster with one server of each kind: from submitting to training, dead workers, datasets, throughput
     Cluster(Args),
     /// One embedded node: from submitting to training, importing MNIST, answering while it trains
@@ -51,6 +60,18 @@ pub enum Command {
     Ops,
     /// Epochs of the reference models, beside PyTorch, JAX and Keras
     Train(training::Args),
+}
+
+impl Bench {
+    pub fn run(self, root: &Path) -> anyhow::Result<ExitCode> {
+        match (self.command, self.train) {
+            (Some(Command::Cluster(args)), _) => run(&args, root),
+            (Some(Command::Embedded(args)), _) => embedded::run(&args, root),
+            (Some(Command::Ops), _) => ops::run(root),
+            (Some(Command::Train(args)), _) | (None, Some(args)) => training::run(&args, root),
+            (None, None) => bail!("name what to measure: see `cargo xtask bench --help`"),
+        }
+    }
 }
 
 /// What is measured, and on which images.
@@ -115,7 +136,7 @@ enum Measure {
     Throughput,
 }
 
-pub fn run(args: &Args, root: &Path) -> anyhow::Result<ExitCode> {
+fn run(args: &Args, root: &Path) -> anyhow::Result<ExitCode> {
     runner::listen_for_interrupts()?;
     let (binary, conditions) = args.program.ready(root)?;
     let (directory, conditions) = (root.join(DIRECTORY), conditions.and_servers()?);

@@ -1,6 +1,6 @@
 //! `cargo xtask`: the project's chores, in Rust, so that they need nothing but Rust.
 
-use std::{path::Path, process::ExitCode};
+use std::{env, path::PathBuf, process::ExitCode};
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
@@ -27,20 +27,19 @@ enum Chore {
     Services(chores::services::Command),
     /// Run a whole cluster on this machine: the services, an API node and workers, until Ctrl-C
     Cluster(chores::cluster::Args),
-    /// Measure a release build, and write the figures into docs/performance.md
-    #[command(subcommand)]
-    Bench(bench::Command),
+    /// Measure a release build, and write the figures into docs/performance.md; without a command: train
+    Bench(Box<bench::Bench>),
 }
 
 fn main() -> anyhow::Result<ExitCode> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask lies inside the checkout")?;
+    // Cargo says from where it was called: a target directory that several checkouts share may hold another one's build.
+    let package = env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    let package = PathBuf::from(package);
+    let root = package.parent().context("xtask lies inside the checkout")?;
     match Cli::parse().chore {
         Chore::Test(args) => test::run(&args, root),
         Chore::Services(command) => chores::services::run(&command, root).map(|()| ExitCode::SUCCESS),
         Chore::Cluster(args) => chores::cluster::run(&args, root),
-        Chore::Bench(bench::Command::Cluster(args)) => bench::run(&args, root),
-        Chore::Bench(bench::Command::Embedded(args)) => bench::embedded::run(&args, root),
-        Chore::Bench(bench::Command::Ops) => bench::ops::run(root),
-        Chore::Bench(bench::Command::Train(args)) => bench::training::run(&args, root),
+        Chore::Bench(args) => args.run(root),
     }
 }

@@ -50,6 +50,7 @@ pub fn run(args: &Args, root: &Path) -> anyhow::Result<ExitCode> {
     let mut table = Table::default();
     fresh(&node)?;
     submit::measure(&node, SUBMIT_GOAL, &mut table)?;
+    submit::measure_models(&node, &mut table)?;
     import_and_load(&node, &mnist, &mut table)?;
     resume(&node, &mut table)?;
     readiness(&node, &mut table)?;

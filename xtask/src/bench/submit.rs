@@ -12,6 +12,7 @@ use super::{
 use crate::chores::cluster::Cluster;
 
 const SUBMISSIONS: usize = 100;
+const MODEL_SUBMISSIONS: usize = 20;
 const UNTIL_FIRST_STEP: &str = "kubeml_task_first_step_seconds";
 const TASK_LIMIT: Duration = Duration::from_secs(60);
 
@@ -27,9 +28,9 @@ struct Times {
 /// `goal` is for the median.
 pub fn measure(cluster: &Cluster<'_>, goal: Duration, table: &mut Table) -> anyhow::Result<()> {
     let (fresh, times) = with_nodes(cluster, MAIN.environment(), 1, |site| {
-        let fresh = submit_in_turn(site)?;
+        let fresh = submit_in_turn(site, TINY, SUBMISSIONS)?;
         site.warm_up(WARM_UP - SUBMISSIONS)?;
-        Ok((fresh, submit_in_turn(site)?))
+        Ok((fresh, submit_in_turn(site, TINY, SUBMISSIONS)?))
     })?;
     let Times { answered, claimed, first_step_began, first_step, ended } = times;
     let task = format!("one idle worker that has the dataset in memory; mlp with 1 hidden unit; {SUBMISSIONS} in turn");
@@ -46,28 +47,41 @@ pub fn measure(cluster: &Cluster<'_>, goal: Duration, table: &mut Table) -> anyh
     Ok(())
 }
 
-fn submit_in_turn(site: &Site<'_>) -> anyhow::Result<Times> {
+/// The reference models, whose weights take longer to begin with than one of a single unit.
+pub fn measure_models(cluster: &Cluster<'_>, table: &mut Table) -> anyhow::Result<()> {
+    with_nodes(cluster, MAIN.environment(), 1, |site| {
+        for model in ["mlp", "cnn", "lstm"] {
+            let task = format!(r#"{{"model":"{model}","dataset":"mnist-10k","hyperparameters":{{"epochs":1}}}}"#);
+            submit_in_turn(site, &task, 2)?;
+            let began = submit_in_turn(site, &task, MODEL_SUBMISSIONS)?.first_step_began;
+            table.add(Row::of_samples(&format!("submit to first step, {model} as it is by default"), &began));
+        }
+        Ok(())
+    })
+}
+
+fn submit_in_turn(site: &Site<'_>, task: &str, count: usize) -> anyhow::Result<Times> {
     let mut times = Times::default();
     let first_steps = || -> anyhow::Result<(u64, Duration)> {
         let metrics = site.metrics()?;
         Ok((metrics.total(&format!("{UNTIL_FIRST_STEP}_count"))?, metrics.seconds(UNTIL_FIRST_STEP)?))
     };
-    let (mut count, mut sum) = first_steps()?;
-    for _ in 0..SUBMISSIONS {
-        let taken = submit_one(site, &mut times)?;
+    let (mut before, mut sum) = first_steps()?;
+    for _ in 0..count {
+        let taken = submit_one(site, task, &mut times)?;
         site.wait_until_idle()?;
-        let (new_count, new_sum) = first_steps()?;
-        ensure!(new_count == count + 1, "{} first steps of one task", new_count - count);
+        let (after, new_sum) = first_steps()?;
+        ensure!(after == before + 1, "{} first steps of one task", after - before);
         times.first_step_began.add(taken + new_sum.saturating_sub(sum));
-        (count, sum) = (new_count, new_sum);
+        (before, sum) = (after, new_sum);
     }
     Ok(times)
 }
 
 /// Returns how long it took until there was a task.
-fn submit_one(site: &Site<'_>, times: &mut Times) -> anyhow::Result<Duration> {
+fn submit_one(site: &Site<'_>, task: &str, times: &mut Times) -> anyhow::Result<Duration> {
     let facts = site.listen()?;
-    let task = site.submit(TINY)?;
+    let task = site.submit(task)?;
     let since = |at: Instant| at.saturating_duration_since(task.at);
     let (mut taken, mut claimed, mut first_step) = (None, None, None);
     let end = facts.wait(TASK_LIMIT, |heard| {
