@@ -93,7 +93,11 @@ fn routes(api: &Arc<Api>) -> Vec<Route> {
         get("metrics") => ops::metrics;
         post("cache_to_redis" / Key) => seed::put_value;
     };
-    routes.extend(if api.context.settings.roles.api { api_routes(api) } else { worker_routes(api) });
+    let roles = api.context.settings.roles;
+    routes.extend(if roles.api { api_routes(api) } else { worker_routes(api) });
+    if !roles.api || roles.trainer {
+        routes.extend(routes! { api; post("test_send_training_log") => seed::test_training_log; });
+    }
     if api.config.fault_injection {
         routes.extend(routes! { api;
             post("api" / "v1" / "system" / "trainers" / Slot / "crash") => ops::crash_trainer;
@@ -103,12 +107,11 @@ fn routes(api: &Arc<Api>) -> Vec<Route> {
     routes
 }
 
-/// What the older system's workers answered.
+/// What the older system's workers answered, and its master does otherwise or not at all.
 fn worker_routes(api: &Arc<Api>) -> Vec<Route> {
     routes! { api;
         get("health") => seed::worker_health;
         get("get_from_redis" / Key) => seed::get_value_or_null;
-        post("test_send_training_log") => seed::test_training_log;
     }
 }
 

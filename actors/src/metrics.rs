@@ -157,7 +157,7 @@ impl Metrics {
             subscriptions: level("kubeml_log_subscriptions", "Open subscriptions to facts"),
             heartbeat_seconds: one("kubeml_heartbeat_seconds", "From due to its confirmation", &FAST),
             nodes_alive: level("kubeml_nodes_alive", "Nodes heard of within a lease, as this node sees it"),
-            store_tolerated_failures: level("kubeml_store_tolerated_failures", "Copies of the store that may fail"),
+            store_tolerated_failures: level("kubeml_store_tolerated_failures", "Store copies that may fail, or -1"),
             registry: register.0.clone(),
         };
         metrics.zero();

@@ -24,16 +24,16 @@ impl Command {
 }
 
 async fn init(config: &Config) -> anyhow::Result<ExitCode> {
-    let mut done = Vec::new();
+    if let (Store::Embedded, Bus::Embedded) = (&config.store, &config.bus) {
+        println!("nothing to set up: this configuration is embedded");
+    }
+    // Each line when it is done: what fails later takes none back.
+    let said = |line: String| println!("{line}");
     if let Store::Cassandra(store) = &config.store {
-        done.extend(cassandra::init(store).await?);
+        cassandra::init(store, &said).await?;
     }
     if let Bus::Kafka(bus) = &config.bus {
-        done.extend(kafka::init(bus).await?);
+        kafka::init(bus, &said).await?;
     }
-    if done.is_empty() {
-        done.push("nothing to set up: this configuration is embedded".to_owned());
-    }
-    done.iter().for_each(|line| println!("{line}"));
     Ok(ExitCode::SUCCESS)
 }

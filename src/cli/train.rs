@@ -94,6 +94,14 @@ impl Train {
         };
         let mut signals = Signals::listen()?;
         let backend = Backend::open(&config, self.server.as_deref(), self.detach).await?;
+        if let (Backend::Remote(remote), Some(_)) = (&backend, self.threads) {
+            eprintln!(
+                "kubeml: --threads is for training in this process, but the server at {} holds the data directory; leave it \
+                 out, or name another directory in KUBEML__NODE__DATA_DIR",
+                remote.url()
+            );
+            return Ok(ExitCode::from(2));
+        }
         let mut notices = backend.notices().await?;
         let mut tasks = Vec::new();
         for draft in &drafts {

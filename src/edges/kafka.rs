@@ -100,34 +100,6 @@ impl Kafka {
         self.config.prefixed(topic.name())
     }
 
-    /// Of a client that reads from places it chooses itself. The group is a name only.
-    fn reader(&self) -> Result<ClientConfig, PortError> {
-        let mut settings = self.config.common()?;
-        settings
-            .set("group.id", self.config.prefixed("kubeml-facts"))
-            .set("enable.auto.commit", "false")
-            .set("enable.auto.offset.store", "false")
-            .set("auto.offset.reset", "earliest")
-            .set("fetch.error.backoff.ms", "100")
-            .set("fetch.wait.max.ms", "500")
-            .set("queued.max.messages.kbytes", "16384");
-        Ok(self.config.overriding(settings))
-    }
-
-    /// Of a member of a consumer group.
-    fn member(&self, group: &str) -> Result<ClientConfig, PortError> {
-        let mut settings = self.reader()?;
-        settings
-            .set("group.id", self.config.prefixed(group))
-            // All partitions change hands at once: the cooperative strategies lose track of lost ones (librdkafka 5604).
-            .set("partition.assignment.strategy", "range")
-            .set("session.timeout.ms", "10000")
-            // Between two messages; others of the group wait as long for one that hangs.
-            .set("max.poll.interval.ms", "60000")
-            .set("queued.max.messages.kbytes", "2048");
-        Ok(self.config.overriding(settings))
-    }
-
     fn consumer(
         &self,
         settings: &ClientConfig,

@@ -35,6 +35,7 @@ use kubeml_actors::{
 };
 use prometheus::IntCounter;
 use redis::{Cmd, RedisResult, cmd};
+use serde::de::IgnoredAny;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use self::{
@@ -90,6 +91,11 @@ impl RedisChunkCache {
             misses: AtomicU64::new(0),
             unreadable: metrics.cache_unreadable.clone(),
         })
+    }
+
+    /// What to change in the servers' settings, a line for each that needs it.
+    pub async fn advice(&self) -> Result<Vec<String>, PortError> {
+        policy::advice_on(&self.control).await
     }
 
     /// Leave to carry a chunk.
@@ -155,6 +161,11 @@ impl ChunkCache for RedisChunkCache {
         let found = self.control.call(|connection| read(connection, key.clone(), VALUE_BYTES_MAX)).await?;
         Ok(found.and_then(|found| {
             let json = found.and_then(|bytes| String::from_utf8(bytes).map_err(|error| error.to_string()));
+            // It is put into an answer as it is.
+            let json = json.and_then(|json| match serde_json::from_str::<IgnoredAny>(&json) {
+                Ok(_) => Ok(json),
+                Err(error) => Err(format!("it is no JSON: {error}")),
+            });
             json.map_err(|reason| self.note_unreadable(&key, &reason)).ok()
         }))
     }

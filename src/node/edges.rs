@@ -1,6 +1,10 @@
 //! What the configuration chose, opened: embedded in the data directory, or a cluster's servers.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    path::Path,
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use kubeml_actors::{
     background::AbortOnDrop,
@@ -36,6 +40,10 @@ use crate::{
 const HINTS_MAX: usize = 4_096;
 /// How long a node that starts waits to hear where the log ends. It starts without as well.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(3);
+/// Until a cache that was away is asked again how it is set up.
+const ADVICE_PAUSE: Duration = Duration::from_secs(10);
+/// Until the database has said how many copies it keeps.
+const UNKNOWN_TOLERANCE: i64 = -1;
 
 pub struct Edges {
     pub ports: Ports,
@@ -131,6 +139,7 @@ async fn cluster(
 
 /// As soon as the database says how many copies it keeps.
 async fn note_tolerance(session: Session, gauge: IntGauge) {
+    gauge.set(UNKNOWN_TOLERANCE);
     loop {
         if let Ok(factor) = session.replication_factor().await {
             gauge.set(tolerated_failures(factor) as i64);
@@ -153,9 +162,27 @@ fn engine(config: &Config) -> Arc<dyn Engine> {
 fn cache(config: &Config, metrics: &Metrics) -> Result<Arc<dyn ChunkCache>, PortError> {
     Ok(match &config.cache {
         Cache::Memory(memory) => Arc::new(MokaChunkCache::new(memory.bytes_max as u64)),
-        Cache::Redis(redis) => Arc::new(RedisChunkCache::new(redis, metrics)?),
+        Cache::Redis(redis) => {
+            let cache = Arc::new(RedisChunkCache::new(redis, metrics)?);
+            tokio::spawn(tell_advice(Arc::downgrade(&cache)));
+            cache
+        }
         Cache::None => Arc::new(NoCache),
     })
+}
+
+/// Once the cache answers, as long as there is one.
+async fn tell_advice(cache: Weak<RedisChunkCache>) {
+    while let Some(cache) = cache.upgrade() {
+        match cache.advice().await {
+            Ok(advice) => return advice.iter().for_each(|line| tracing::warn!("{line}")),
+            Err(error) if error.is_transient() => {}
+            // Asking may be forbidden: then nothing is known, and nothing to be said.
+            Err(error) => return tracing::debug!(%error, "cannot see redis' maxmemory-policy"),
+        }
+        drop(cache);
+        sleep(ADVICE_PAUSE).await;
+    }
 }
 
 fn source(config: &Config, data_dir: &Path) -> Arc<MnistSource> {

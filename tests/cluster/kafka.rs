@@ -6,7 +6,12 @@ mod hints;
 pub mod older_client;
 mod replaced;
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    mem,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use kubeml::{
     config::{Bus, Sources, load},
@@ -49,7 +54,7 @@ fn open(config: &KafkaConfig) -> Arc<Kafka> {
 /// With topics.
 async fn system() -> KafkaConfig {
     let config = config();
-    init(&config).await.expect("topics are created");
+    init(&config, &drop).await.expect("topics are created");
     config
 }
 
@@ -66,10 +71,15 @@ async fn eventually<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut(
 #[tokio::test]
 async fn topics_are_created_once() {
     let config = config();
-    let first = init(&config).await.expect("topics are created");
+    let lines = Mutex::new(Vec::new());
+    let say = |line| lines.lock().expect("nobody panics").push(line);
+    init(&config, &say).await.expect("topics are created");
+    let first = mem::take(&mut *lines.lock().expect("nobody panics"));
     assert_eq!(first.len(), 5);
     assert!(first.iter().all(|line| line.contains(" created with ")), "{first:?}");
-    let again = init(&config).await.expect("nothing is left to do");
+    init(&config, &say).await.expect("nothing is left to do");
+    let again = lines.lock().expect("nobody panics");
+    assert_eq!(again.len(), 5);
     assert!(again.iter().all(|line| line.ends_with(" exists")), "{again:?}");
 }
 
@@ -81,5 +91,5 @@ async fn a_broker_that_answers_is_reachable_and_a_dead_one_is_not() {
     let nobody = KafkaConfig { brokers: vec!["127.0.0.1:1".to_owned()], ..alive };
     let dead = open(&nobody);
     assert!(matches!(dead.check().await, Err(PortError::Unavailable(_))));
-    assert!(matches!(init(&nobody).await, Err(PortError::Unavailable(_))));
+    assert!(matches!(init(&nobody, &drop).await, Err(PortError::Unavailable(_))));
 }

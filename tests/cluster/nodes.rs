@@ -8,11 +8,8 @@ use std::{
     time::Duration,
 };
 
-use kubeml::{
-    edges::{history::check, kafka::KafkaConfig},
-    wire::TaskView,
-};
-use rustix::process::{Pid, Signal, kill_process};
+use kubeml::{edges::kafka::KafkaConfig, wire::TaskView};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep, timeout};
@@ -24,10 +21,10 @@ use super::{
     stream::Listener,
 };
 
+mod at_rest;
+
 pub const DEADLINE: Duration = Duration::from_secs(240);
 const LOG_LINES: usize = 30;
-/// Of workers, and of API nodes.
-const HINT_GROUPS: [&str; 2] = ["task-consumer-group-1", "kubeml-bridge"];
 
 /// The servers that the suite has started.
 pub fn services() -> Services {
@@ -157,10 +154,14 @@ impl Cluster {
     pub async fn until_ready(&self, node: &Node) {
         let ready = async {
             while !self.is_ready(node).await {
+                if node.has_ended() {
+                    return false;
+                }
                 sleep(Duration::from_millis(50)).await;
             }
+            true
         };
-        if timeout(DEADLINE, ready).await.is_err() {
+        if timeout(DEADLINE, ready).await != Ok(true) {
             panic!("{} is not ready; its log ends with\n{}", node.id, self.log(&node.id));
         }
     }
@@ -303,45 +304,6 @@ impl Cluster {
         let line = metrics.lines().find_map(|line| line.strip_prefix(series))?;
         Some(line.trim().parse().expect("a number"))
     }
-
-    /// What every process did to the task store keeps the protocol, and nothing is left over.
-    pub async fn assert_history_is_good(&self) {
-        let end = Instant::now() + Duration::from_secs(30);
-        loop {
-            let violations = check::check_at_rest(&check::read(&self.histories()));
-            if violations.is_empty() {
-                return;
-            }
-            // An announcement may still be under way.
-            assert!(Instant::now() < end, "{violations:?}");
-            sleep(Duration::from_millis(200)).await;
-        }
-    }
-
-    /// No task waits or runs, and every hint that there was is settled.
-    pub async fn assert_at_rest(&self) {
-        for state in ["pending", "running"] {
-            let (status, body) = self.get(&self.apis[0], &format!("/api/v1/tasks?state={state}")).await;
-            let page: Value = serde_json::from_str(&body).expect("JSON");
-            assert_eq!((status, &page["items"]), (200, &serde_json::json!([])), "{state}");
-        }
-        let config = config_of(&format!("{}.", self.name));
-        let end = Instant::now() + Duration::from_secs(30);
-        for group in HINT_GROUPS {
-            while let unsettled = older_client::unsettled(&config, group, "task").await
-                && unsettled > 0
-            {
-                assert!(Instant::now() < end, "{unsettled} hints are not settled by {group}");
-                sleep(Duration::from_millis(200)).await;
-            }
-        }
-    }
-
-    fn histories(&self) -> Vec<String> {
-        let files = std::fs::read_dir(self.directory.path()).expect("it is a directory").filter_map(Result::ok);
-        let histories = files.filter(|file| file.path().extension().is_some_and(|extension| extension == "history"));
-        histories.map(|file| std::fs::read_to_string(file.path()).expect("it is text")).collect()
-    }
 }
 
 impl Node {
@@ -352,6 +314,11 @@ impl Node {
 
     pub fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).expect("it runs");
+    }
+
+    fn has_ended(&self) -> bool {
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        matches!(waitid(WaitId::Pid(Pid::from_child(&self.child)), options), Ok(Some(_)))
     }
 
     /// The exit code after a SIGTERM.

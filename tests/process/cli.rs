@@ -44,6 +44,9 @@ async fn a_data_directory_in_use_is_trained_on_by_its_server_and_refused_to_anot
         kubeml(dir.path()).args(["train", "mlp", "--epochs", "1", "--dataset", "mnist-10k"]).output().unwrap();
     let told = String::from_utf8_lossy(&through.stderr);
     assert!(through.status.success() && told.contains(&server.url), "{told}");
+    let threads = kubeml(dir.path()).args(["train", "mlp", "--threads", "1"]).output().unwrap();
+    let told = String::from_utf8_lossy(&threads.stderr);
+    assert!(threads.status.code() == Some(2) && told.contains("--threads") && told.contains(&server.url), "{told}");
 
     let second = kubeml(dir.path()).args(["serve", "--listen", "127.0.0.1:0"]).output().unwrap();
     assert_eq!(second.status.code(), Some(1));

@@ -69,16 +69,25 @@ impl From<AskError> for LoadError {
     }
 }
 
-/// Loads the dataset whole, importing it first if it is not stored.
+/// Loads the dataset whole, importing it first if it is not stored, or again if what is stored is damaged.
 pub async fn fly(context: &Context, name: &str) -> Result<Arc<Dataset>, LoadError> {
-    let manifest = match patiently(PATIENCE, || context.ports.datasets.manifest(name)).await? {
-        Some(manifest) => manifest,
-        None => match import(context, name).await? {
-            Imported::Here(dataset) => return Ok(dataset.into()),
-            Imported::Elsewhere(manifest) => manifest,
+    let dataset = match stored(context, name).await {
+        Ok(Some(dataset)) => dataset,
+        Ok(None) => match import(context, name).await? {
+            Imported::Here(dataset) => dataset,
+            Imported::Elsewhere(manifest) => read(context, manifest).await?,
         },
+        Err(damage @ (PortError::Corrupt(_) | PortError::NotFound(_))) => repair(context, name, &damage).await?,
+        Err(error) => return Err(error.into()),
     };
-    Ok(read(context, manifest).await?.into())
+    Ok(dataset.into())
+}
+
+async fn stored(context: &Context, name: &str) -> Result<Option<Dataset>, PortError> {
+    match patiently(PATIENCE, || context.ports.datasets.manifest(name)).await? {
+        Some(manifest) => read(context, manifest).await.map(Some),
+        None => Ok(None),
+    }
 }
 
 /// Makes sure that every chunk is in the cache. `true` when all of them were there before.
@@ -115,10 +124,29 @@ async fn import(context: &Context, name: &str) -> Result<Imported, PortError> {
         }
     }
     let imported = import_alone(context, name).await;
-    if let Err(error) = datasets.end_import(name).await {
+    end_import(context, name).await;
+    imported.map(Imported::Here)
+}
+
+async fn end_import(context: &Context, name: &str) {
+    if let Err(error) = context.ports.datasets.end_import(name).await {
         tracing::debug!(name, %error, "others may import it a little later only");
     }
-    imported.map(Imported::Here)
+}
+
+/// Imports what the store has lost or holds damaged, unless another node has done so by then.
+async fn repair(context: &Context, name: &str, damage: &PortError) -> Result<Dataset, LoadError> {
+    say(context, format!("{name} is stored damaged, and is imported again: {damage}")).await;
+    while !patiently(PATIENCE, || context.ports.datasets.begin_import(name)).await? {
+        sleep(PROGRESS_INTERVAL).await;
+    }
+    let repaired = match stored(context, name).await {
+        Ok(Some(dataset)) => Ok(dataset),
+        Ok(None) | Err(_) => import_alone(context, name).await,
+    };
+    end_import(context, name).await;
+    // Whoever needs it waits until its files are brought: it had been there.
+    repaired.map_err(|error| LoadError::Unavailable(format!("{damage}; it cannot be imported again: {error}")))
 }
 
 async fn import_alone(context: &Context, name: &str) -> Result<Dataset, PortError> {

@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
     time::Duration,
 };
@@ -14,6 +14,7 @@ use kubeml_actors::{
     context::Settings,
     dataset::{ChunkHash, Manifest, RawDataset},
     dataset_loader::LoadError,
+    in_memory::NoCache,
     ports::{DatasetSource, DatasetStore, FetchProgress, PortError},
     spec::SpecDraft,
     testing::test_tree::{TestTree, World, digits, draft},
@@ -149,6 +150,75 @@ async fn an_import_outlasts_moments_without_the_store_and_says_so_of_a_longer_on
             assert!(inner.manifest("mnist").await.is_ok_and(|manifest| manifest.is_some()));
         }
         assert_eq!(source.fetches.load(Ordering::SeqCst), u32::from(!is_gone));
+    }
+}
+
+/// A store in which the chunks of before are damaged, or lost, until they are put again.
+struct Damaged {
+    inner: Arc<dyn DatasetStore>,
+    is_damaged: AtomicBool,
+    damage: PortError,
+}
+
+#[async_trait]
+impl DatasetStore for Damaged {
+    async fn put_chunks(&self, chunks: &[(ChunkHash, Bytes)]) -> Result<(), PortError> {
+        self.is_damaged.store(false, Ordering::SeqCst);
+        self.inner.put_chunks(chunks).await
+    }
+
+    async fn get_chunk(&self, hash: ChunkHash) -> Result<Bytes, PortError> {
+        if self.is_damaged.load(Ordering::SeqCst) {
+            return Err(self.damage.clone());
+        }
+        self.inner.get_chunk(hash).await
+    }
+
+    async fn put_manifest(&self, manifest: &Manifest) -> Result<(), PortError> {
+        self.inner.put_manifest(manifest).await
+    }
+
+    async fn manifest(&self, name: &str) -> Result<Option<Manifest>, PortError> {
+        self.inner.manifest(name).await
+    }
+
+    async fn manifests(&self) -> Result<Vec<Manifest>, PortError> {
+        self.inner.manifests().await
+    }
+
+    async fn begin_import(&self, name: &str) -> Result<bool, PortError> {
+        self.inner.begin_import(name).await
+    }
+
+    async fn end_import(&self, name: &str) -> Result<(), PortError> {
+        self.inner.end_import(name).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dataset_that_is_stored_damaged_is_imported_again_if_its_source_has_it() {
+    for damage in [PortError::Corrupt("other bytes".to_owned()), PortError::NotFound("a chunk".to_owned())] {
+        for failures in [0, u32::MAX] {
+            let mut world = World::new();
+            let source = Arc::new(Shaky { fetches: AtomicU32::new(0), panics: 0, failures });
+            world.ports.source = source.clone();
+            let (inner, (manifest, chunks)) = (world.ports.datasets.clone(), digits("mnist").cut());
+            inner.put_chunks(&chunks).await.unwrap();
+            inner.put_manifest(&manifest).await.unwrap();
+            let (is_damaged, damage) = (AtomicBool::new(true), damage.clone());
+            world.ports.datasets = Arc::new(Damaged { inner: inner.clone(), is_damaged, damage: damage.clone() });
+            world.ports.cache = Arc::new(NoCache);
+            let node = world.start(Settings::default()).await;
+            match node.tree.handles.loader.import("mnist".to_owned()).await {
+                Ok(_) => assert_eq!(failures, 0),
+                Err(LoadError::Unavailable(text)) => {
+                    assert!(failures > 0 && text.starts_with(&damage.to_string()) && text.contains("outage"), "{text}");
+                }
+                other => panic!("{other:?}"),
+            }
+            assert_eq!(source.fetches.load(Ordering::SeqCst), 1);
+            assert!(inner.begin_import("mnist").await.unwrap(), "the import has ended");
+        }
     }
 }
 

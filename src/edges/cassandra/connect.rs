@@ -101,12 +101,21 @@ pub(super) async fn ask<R>(driver: &Driver, cql: &str, values: impl SerializeRow
 where
     R: for<'frame> DeserializeRow<'frame, 'frame>,
 {
+    Ok(ask_all(driver, cql, values).await?.into_iter().next())
+}
+
+/// All rows, which are few, of a statement outside of the data path.
+pub(super) async fn ask_all<R>(driver: &Driver, cql: &str, values: impl SerializeRow) -> Result<Vec<R>, PortError>
+where
+    R: for<'frame> DeserializeRow<'frame, 'frame>,
+{
     let mut statement = Statement::new(cql);
     statement.set_is_idempotent(true);
     let result = driver.query_unpaged(statement, values).await.map_err(|error| of_execution(&error))?;
     let unreadable = |error: &dyn std::error::Error| PortError::Corrupt(format!("{cql}: {error}"));
     let rows = result.into_rows_result().map_err(|error| unreadable(&error))?;
-    rows.maybe_first_row().map_err(|error| unreadable(&error))
+    let rows = rows.rows().map_err(|error| unreadable(&error))?;
+    rows.collect::<Result<_, _>>().map_err(|error| unreadable(&error))
 }
 
 async fn check_version(driver: &Driver, keyspace: &str) -> Result<(), PortError> {

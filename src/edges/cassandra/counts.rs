@@ -35,7 +35,7 @@ impl Counts {
         }
         let at = Instant::now();
         let (rows, _) = queue.rows(Wanted { pending: true, others: true }, usize::MAX).await?;
-        let mut counts = HashMap::new();
+        let mut counts: HashMap<_, _> = TaskState::ALL.map(|state| (state, 0)).into();
         // What is not advised is hardly ever there, and is mended by the next scan.
         for state in rows.iter().filter_map(|row| row.state) {
             *counts.entry(state).or_default() += 1;

@@ -22,7 +22,7 @@ use kubeml_actors::ports::PortError;
 
 use super::{
     CassandraConfig,
-    connect::{ask, connect_driver, datacenter, factor_in, replication},
+    connect::{ask, ask_all, connect_driver, datacenter, factor_in, replication},
     error::{at, of_execution},
     session::RawDriver,
     tolerated_failures,
@@ -57,20 +57,20 @@ const TABLES: [&str; 13] = [
      WITH gc_grace_seconds = 3600",
 ];
 
-/// Makes what is missing and says what was done. Doing it again changes nothing.
-pub async fn init(config: &CassandraConfig) -> Result<Vec<String>, PortError> {
-    make_all(config).await.map_err(|error| at(&config.place(), error))
+/// Makes what is missing and says what was done, a line each. Doing it again changes nothing.
+pub async fn init(config: &CassandraConfig, said: &(dyn Fn(String) + Sync)) -> Result<(), PortError> {
+    make_all(config, said).await.map_err(|error| at(&config.place(), error))
 }
 
-async fn make_all(config: &CassandraConfig) -> Result<Vec<String>, PortError> {
+async fn make_all(config: &CassandraConfig, said: &(dyn Fn(String) + Sync)) -> Result<(), PortError> {
     let driver = connect_driver(config).await?;
     let datacenter = datacenter(&driver, config).await?;
-    let mut done = vec![make_keyspace(&driver, config, &datacenter).await?];
+    said(make_keyspace(&driver, config, &datacenter).await?);
     let shortage = shortage(&driver, config, &datacenter);
     let tables = make_tables(&driver, &config.keyspace).await;
-    done.push(tables.map_err(|error| explained(error, shortage.as_deref()))?);
-    done.extend(shortage);
-    Ok(done)
+    said(tables.map_err(|error| explained(error, shortage.as_deref()))?);
+    shortage.into_iter().for_each(said);
+    Ok(())
 }
 
 /// The database says what it cannot do, but not what to do about it.
@@ -118,21 +118,33 @@ async fn make_tables(driver: &RawDriver, keyspace: &str) -> Result<String, PortE
         Err(PortError::Unavailable(text)) if text.ends_with(super::error::INIT) => None,
         Err(error) => return Err(error),
     };
-    match before {
-        Some(found) if found > VERSION => {
-            return Err(PortError::Rejected(format!(
-                "the tables are in format {found}, newer than the {VERSION} that this version of kubeml knows"
-            )));
-        }
-        Some(VERSION) => return Ok(format!("tables of format {VERSION} are there")),
-        _ => {}
+    if let Some(found) = before.filter(|found| *found > VERSION) {
+        return Err(PortError::Rejected(format!(
+            "the tables are in format {found}, newer than the {VERSION} that this version of kubeml knows"
+        )));
     }
-    for table in TABLES {
+    // Also of this format one may have been dropped.
+    let there = tables_in(driver, keyspace).await?;
+    let is_missing = |table: &&str| !there.iter().any(|name| Some(name.as_str()) == table.split(' ').next());
+    let missing: Vec<_> = TABLES.into_iter().filter(|table| is_missing(table)).collect();
+    for table in &missing {
         change(driver, &format!("CREATE TABLE IF NOT EXISTS {keyspace}.{table}")).await?;
     }
-    // Last: who finds it finds all of them.
-    change(driver, &format!("INSERT INTO {keyspace}.schema_version (id, version) VALUES (0, {VERSION})")).await?;
-    Ok(format!("{} tables of format {VERSION} made", TABLES.len()))
+    if before != Some(VERSION) || !missing.is_empty() {
+        // Last: who finds it finds all of them.
+        change(driver, &format!("INSERT INTO {keyspace}.schema_version (id, version) VALUES (0, {VERSION})")).await?;
+    }
+    let (made, kept) = (missing.len(), TABLES.len() - missing.len());
+    Ok(match (made, kept) {
+        (0, _) => format!("tables of format {VERSION} are there"),
+        (_, 0) => format!("{made} tables of format {VERSION} made"),
+        _ => format!("{made} of {} tables of format {VERSION} were missing, and are made", TABLES.len()),
+    })
+}
+
+async fn tables_in(driver: &RawDriver, keyspace: &str) -> Result<Vec<String>, PortError> {
+    let cql = "SELECT table_name FROM system_schema.tables WHERE keyspace_name = ?";
+    Ok(ask_all::<(String,)>(driver, cql, (keyspace,)).await?.into_iter().map(|(name,)| name).collect())
 }
 
 /// The version of the tables; `None` while they are being made.

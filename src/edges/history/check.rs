@@ -20,6 +20,8 @@ pub enum Violation {
     AttemptFellBack(TaskId, u64, u32, u64, u32),
     #[error("task {0}: version {1} of attempt {2} was written with another nonce than the attempt's claim")]
     StrangeNonce(TaskId, u64, u32),
+    #[error("task {0}: version {1} is {2} of attempt {3}, right after {4} of attempt {5}")]
+    NoSuchStep(TaskId, u64, TaskState, u32, TaskState, u32),
     #[error("task {0}: it was inserted twice")]
     InsertedTwice(TaskId),
     #[error("task {0}: its results differ: {1} and {2}")]
@@ -30,9 +32,19 @@ pub enum Violation {
     NotAnnounced(TaskId),
 }
 
-/// Reads lines; the last one of a killed process may be incomplete.
-pub fn read(histories: &[String]) -> Vec<Line> {
-    histories.iter().flat_map(|history| history.lines()).filter_map(|line| serde_json::from_str(line).ok()).collect()
+/// Reads lines. Only the last one of a file may be incomplete, as its process was killed, or still writes.
+///
+/// # Errors
+/// A whole line that is none of a history.
+pub fn read(histories: &[String]) -> Result<Vec<Line>, String> {
+    let mut lines = Vec::new();
+    for history in histories {
+        let (whole, _incomplete) = history.rsplit_once('\n').unwrap_or_default();
+        for line in whole.lines() {
+            lines.push(serde_json::from_str(line).map_err(|error| format!("{error}: {line}"))?);
+        }
+    }
+    Ok(lines)
 }
 
 /// Everything that is wrong while faults go on: what every prefix of a history must keep.
@@ -99,7 +111,22 @@ fn check_order(task: TaskId, versions: &[&Line], violations: &mut Vec<Violation>
         if after.attempt < before.attempt {
             let (late, early) = ((after.version, after.attempt), (before.version, before.attempt));
             violations.push(Violation::AttemptFellBack(task, late.0, late.1, early.0, early.1));
+        } else if after.version == before.version + 1 && !is_step(before, after) && !before.state.is_terminal() {
+            let (from, to) = ((before.state, before.attempt), (after.state, after.attempt));
+            violations.push(Violation::NoSuchStep(task, after.version, to.0, to.1, from.0, from.1));
         }
+    }
+}
+
+/// Only a claim begins an attempt, and only of a task that nobody runs; results come of running attempts.
+fn is_step(before: &Line, after: &Line) -> bool {
+    use TaskState::{Cancelled, Failed, Pending, Running, Succeeded};
+    match (before.state, after.state) {
+        (Pending, Running) => after.attempt == before.attempt + 1,
+        (Pending, Cancelled | Failed) | (Running, Pending | Running | Cancelled | Failed | Succeeded) => {
+            after.attempt == before.attempt
+        }
+        _ => false,
     }
 }
 

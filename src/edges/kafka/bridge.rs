@@ -18,6 +18,7 @@ use super::{
     client::ask,
     group::{Handler, Incoming, Member, Membership, Verdict},
     messages::{self, TaskMessage},
+    metrics::INVALID_TASK,
     topics::Topic,
 };
 
@@ -90,7 +91,7 @@ impl Submissions {
                 self.backoff = (pause * 2).min(BACKOFF_MAX);
                 return Verdict::Again(pause);
             }
-            Err(NotSubmitted::Never(problem)) => match bury(&self.kafka, message, "invalid_task", &problem).await {
+            Err(NotSubmitted::Never(problem)) => match bury(&self.kafka, message, INVALID_TASK, &problem).await {
                 Verdict::Settled => "invalid",
                 again => return again,
             },

@@ -22,6 +22,7 @@ use super::{
     group::{Handler, Incoming, Member, Membership, Verdict},
     ledger::{Ledger, Receipt, UNSETTLED_MAX},
     messages::{self, Dead, TaskMessage},
+    metrics::UNREADABLE,
     producer::Message,
     topics::Topic,
 };
@@ -168,7 +169,7 @@ impl Handler for Hints {
             TaskMessage::Hint(hint) => return self.hand_out(hint, &topic, message.receipt),
             // The bridge's.
             TaskMessage::Submission(_) => "ignored",
-            TaskMessage::Unreadable(detail) => match bury(&self.kafka, &message, "unreadable", &detail).await {
+            TaskMessage::Unreadable(detail) => match bury(&self.kafka, &message, UNREADABLE, &detail).await {
                 Verdict::Settled => "unreadable",
                 again => return again,
             },

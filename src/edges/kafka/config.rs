@@ -3,8 +3,15 @@
 use std::{collections::BTreeMap, fmt, fs, path::PathBuf};
 
 use kubeml_actors::ports::PortError;
-use rdkafka::{ClientConfig, error::KafkaError, types::RDKafkaConfRes};
+use rdkafka::{
+    ClientConfig,
+    consumer::BaseConsumer,
+    error::{KafkaError, KafkaResult},
+    producer::BaseProducer,
+    types::RDKafkaConfRes,
+};
 
+use super::client::Detached;
 use crate::config::{Bad, OpenKeys, Table};
 
 #[cfg(test)]
@@ -54,6 +61,12 @@ impl KafkaConfig {
         };
         let agree = config.username.is_some() == config.password_file.is_some();
         table.require(&["username", "password_file"], agree, "a user name and a password belong together");
+        let set: Vec<String> = config.client.keys().map(|name| format!("client.{name}")).collect();
+        if !set.is_empty()
+            && let Err(wrong) = config.check_together()
+        {
+            table.require(&set.iter().map(String::as_str).collect::<Vec<_>>(), false, &wrong);
+        }
         config
     }
 
@@ -69,6 +82,8 @@ impl KafkaConfig {
             .set("reconnect.backoff.ms", "50")
             .set("reconnect.backoff.max.ms", "1000")
             .set("statistics.interval.ms", "5000")
+            // `kubeml admin init` makes topics, with the partitions they should have. Producers make them by default.
+            .set("allow.auto.create.topics", "false")
             // Idle connections are closed by brokers; that is no news.
             .set("log.connection.close", "false");
         if let (Some(username), Some(file)) = (&self.username, &self.password_file) {
@@ -84,6 +99,63 @@ impl KafkaConfig {
     pub(super) fn overriding(&self, mut client: ClientConfig) -> ClientConfig {
         client.extend(self.client.clone());
         client
+    }
+
+    /// Of a client that reads from places it chooses itself. The group is a name only.
+    pub(super) fn reader(&self) -> Result<ClientConfig, PortError> {
+        let mut settings = self.common()?;
+        settings
+            .set("group.id", self.prefixed("kubeml-facts"))
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
+            .set("auto.offset.reset", "earliest")
+            .set("fetch.error.backoff.ms", "100")
+            .set("fetch.wait.max.ms", "500")
+            .set("queued.max.messages.kbytes", "16384");
+        Ok(self.overriding(settings))
+    }
+
+    /// Of a member of a consumer group.
+    pub(super) fn member(&self, group: &str) -> Result<ClientConfig, PortError> {
+        let mut settings = self.reader()?;
+        settings
+            .set("group.id", self.prefixed(group))
+            // All partitions change hands at once: the cooperative strategies lose track of lost ones (librdkafka 5604).
+            .set("partition.assignment.strategy", "range")
+            .set("session.timeout.ms", "10000")
+            // Between two messages; others of the group wait as long for one that hangs.
+            .set("max.poll.interval.ms", "60000")
+            .set("queued.max.messages.kbytes", "2048");
+        Ok(self.overriding(settings))
+    }
+
+    /// Of the producer.
+    pub(super) fn sender(&self) -> Result<ClientConfig, PortError> {
+        let mut settings = self.common()?;
+        settings
+            .set("enable.idempotence", "true")
+            .set("acks", "all")
+            .set("linger.ms", "0")
+            .set("compression.type", "lz4")
+            .set("queue.buffering.max.kbytes", "32768")
+            .set("topic.metadata.propagation.max.ms", "5000");
+        let mut settings = self.overriding(settings);
+        // A message that waits keeps those behind it waiting, however long brokers are away. Given up, it would come after
+        // them when it is sent again, and who has heard those passes it over.
+        settings.set("message.timeout.ms", "0");
+        Ok(settings)
+    }
+
+    /// Whether librdkafka takes what the operator has set together with the rest. It says so only when it makes a client.
+    fn check_together(&self) -> Result<(), String> {
+        let (Ok(sender), Ok(member)) = (self.sender(), self.member("kubeml-settings")) else {
+            // A password's file that cannot be read: whoever wants to connect says so.
+            return Ok(());
+        };
+        let sender: KafkaResult<BaseProducer> = sender.create();
+        let member: KafkaResult<BaseConsumer> = member.create();
+        let refused = [sender.map(Detached::new).err(), member.map(Detached::new).err()].into_iter().flatten().next();
+        refused.map_or(Ok(()), |error| Err(format!("librdkafka does not take these settings together: {error}")))
     }
 
     pub(super) fn prefixed(&self, name: &str) -> String {

@@ -78,6 +78,7 @@ struct Read {
 impl Member {
     /// Must be called on a tokio runtime.
     pub fn start(self, handler: impl Handler) -> Membership {
+        self.kafka.metrics.rebalances.with_label_values(&[self.client]);
         let stop = Arc::new(Notify::new());
         let member = tokio::spawn(self.run(handler, stop.clone()));
         Membership { stop, member: Mutex::new(Some(member)) }
@@ -101,7 +102,7 @@ impl Member {
         let (ledger, lease) = (self.ledger.clone(), self.ledger.lend());
         let revoked: Arc<dyn Fn() + Send + Sync> = Arc::new(move || ledger.revoked(lease));
         let context = Context { client: self.client, metrics: self.kafka.metrics.clone(), revoked: Some(revoked) };
-        let consumer = self.kafka.consumer(&self.kafka.member(self.group)?, context)?;
+        let consumer = self.kafka.consumer(&self.kafka.config.member(self.group)?, context)?;
         consumer.subscribe(&[&self.kafka.topic(Topic::Task)]).map_err(|error| unavailable(&error))?;
         // One at a time: what goes back would come after what was read ahead.
         Polled::start(consumer, 1, |message| Read {

@@ -4,6 +4,12 @@ use kubeml_actors::metrics::Metrics;
 use prometheus::{IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, core::Collector};
 use rdkafka::statistics::Statistics;
 
+use super::topics::Topic;
+
+/// Why a message becomes a dead letter.
+pub const UNREADABLE: &str = "unreadable";
+pub const INVALID_TASK: &str = "invalid_task";
+
 pub struct KafkaMetrics {
     pub(super) messages: IntCounterVec,
     pub(super) rebalances: IntCounterVec,
@@ -24,6 +30,9 @@ impl KafkaMetrics {
         let gauges = |name, help, labels: &[&str]| add(registry, IntGaugeVec::new(Opts::new(name, help), labels));
         let counters = |name, help, labels: &[&str]| add(registry, IntCounterVec::new(Opts::new(name, help), labels));
         let gauge = |name, help| add(registry, IntGauge::new(name, help));
+        for reason in [UNREADABLE, INVALID_TASK] {
+            metrics.dead_letters.with_label_values(&[Topic::Task.name(), reason]);
+        }
         Ok(Self {
             messages: counters(
                 "kubeml_bus_messages_total",
@@ -37,7 +46,7 @@ impl KafkaMetrics {
             lag: gauges(
                 "kubeml_bus_consumer_lag",
                 "Messages that a group has not committed, of the partitions that this node reads",
-                &["group", "topic", "partition"],
+                &["group", "topic"],
             )?,
             brokers: gauges("kubeml_bus_brokers", "Brokers as a client sees them", &["client", "state"])?,
             queue_messages: gauge("kubeml_bus_producer_queue_messages", "Messages on their way to Kafka")?,
@@ -65,15 +74,14 @@ impl KafkaMetrics {
 
     fn take_lag(&self, group: &str, statistics: &Statistics) {
         for topic in statistics.topics.values() {
-            for partition in topic.partitions.values().filter(|partition| partition.partition >= 0) {
-                let number = partition.partition.to_string();
-                let labels = [group, topic.topic.as_str(), number.as_str()];
-                if partition.fetch_state == "active" && partition.consumer_lag >= 0 {
-                    self.lag.with_label_values(&labels).set(partition.consumer_lag);
-                } else {
-                    // Another node reads it, or nobody: that is not ours to tell. It may not have been there.
-                    let _ = self.lag.remove_label_values(&labels);
-                }
+            let partitions = topic.partitions.values().filter(|partition| partition.partition >= 0);
+            // Others are read by another node, or by nobody: those are not ours to tell.
+            let lags = partitions.filter(|partition| partition.fetch_state == "active" && partition.consumer_lag >= 0);
+            let labels = [group, topic.topic.as_str()];
+            match lags.map(|partition| partition.consumer_lag).reduce(|sum, lag| sum + lag) {
+                Some(lag) => self.lag.with_label_values(&labels).set(lag),
+                // It may not have been there.
+                None => drop(self.lag.remove_label_values(&labels)),
             }
         }
     }

@@ -42,18 +42,7 @@ pub struct Message<'a> {
 
 impl Producer {
     pub fn open(config: &KafkaConfig, context: Context) -> Result<Self, PortError> {
-        let mut settings = config.common()?;
-        settings
-            .set("enable.idempotence", "true")
-            .set("acks", "all")
-            .set("linger.ms", "0")
-            .set("compression.type", "lz4")
-            .set("queue.buffering.max.kbytes", "32768")
-            .set("topic.metadata.propagation.max.ms", "5000");
-        let mut settings = config.overriding(settings);
-        // A message that waits keeps those behind it waiting, however long brokers are away. Given up, it would come after
-        // them when it is sent again, and who has heard those passes it over.
-        settings.set("message.timeout.ms", "0");
+        let settings = config.sender()?;
         let client = RwLock::new(Arc::new(create(&settings, &context)?));
         Ok(Self { settings, context, client })
     }

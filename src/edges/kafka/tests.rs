@@ -262,6 +262,22 @@ async fn hints_flow_again_after_an_outage() {
     bus.close(SOON).await;
 }
 
+/// Brokers make what a producer asks for, unless it says no.
+#[tokio::test]
+async fn looking_for_topics_makes_none() {
+    let brokers: Brokers = MockCluster::new(1).expect("it starts");
+    let kafka = open(&brokers, &[]);
+    let is_missing = async || {
+        let answer = kafka.has(&Topic::ALL).await;
+        answer.is_err_and(|error| error.to_string().contains("no topic task"))
+    };
+    eventually("brokers answer", is_missing).await;
+    // Asking has made none.
+    for _ in 0..3 {
+        assert!(is_missing().await);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_message_is_settled_when_its_dead_letter_has_arrived() {
     let (brokers, kafka) = brokers(&[("topic.metadata.propagation.max.ms", "100")]);
@@ -291,7 +307,7 @@ async fn a_client_that_does_not_come_back_from_a_call_is_given_up_and_one_with_n
     let (_brokers, kafka) = brokers(&[]);
     let reader = |topic: Topic| {
         let context = Context { client: "test", metrics: kafka.metrics.clone(), revoked: None };
-        let consumer = kafka.consumer(&kafka.reader().expect("good settings"), context).expect("a consumer");
+        let consumer = kafka.consumer(&kafka.config.reader().expect("good settings"), context).expect("a consumer");
         let mut partitions = TopicPartitionList::new();
         for partition in 0..2 {
             partitions.add_partition_offset(topic.name(), partition, Offset::Beginning).expect("it can be read from");

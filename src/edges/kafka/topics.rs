@@ -77,24 +77,23 @@ pub fn find(client: &Client<Context>, topic: &str, deadline: Duration) -> Result
     }
 }
 
-/// Creates the topics that are not there. Returns what was done, a line each.
-pub async fn init(config: &KafkaConfig) -> Result<Vec<String>, PortError> {
+/// Creates the topics that are not there, and says what was done, a line each.
+pub async fn init(config: &KafkaConfig, said: &(dyn Fn(String) + Sync)) -> Result<(), PortError> {
     let settings = config.overriding(config.common()?);
     let refused = |error| PortError::Rejected(format!("[bus.kafka]: {error}"));
     let admin: AdminClient<DefaultClientContext> = settings.create().map_err(refused)?;
     let asker: BaseConsumer<Said> = settings.create_with_context(Said::default()).map_err(refused)?;
     let metadata = ask(move || metadata(&Detached::new(asker))).await?;
     let replication = i32::try_from(metadata.brokers().len()).unwrap_or(REPLICATION_MAX).clamp(1, REPLICATION_MAX);
-    let mut done = Vec::new();
     for topic in Topic::ALL {
         let name = config.prefixed(topic.name());
         let existing = metadata.topics().iter().find(|existing| existing.name() == name);
-        done.push(match existing.filter(|existing| existing.error().is_none()) {
+        said(match existing.filter(|existing| existing.error().is_none()) {
             Some(existing) => kept(topic, &name, existing.partitions().len()),
             None => create(&admin, topic, &name, replication).await?,
         });
     }
-    Ok(done)
+    Ok(())
 }
 
 /// Blocks. Of a connection that does not come about, librdkafka gives the reason in its log only.

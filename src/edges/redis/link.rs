@@ -1,22 +1,18 @@
 //! A connection that is made when it is needed, given up when it fails, and not asked while the breaker is open.
 
 use std::{
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use kubeml_actors::{ports::PortError, restart_policy::chance};
 use prometheus::IntGauge;
-use redis::{Cmd, RedisError, RedisResult};
+use redis::{Cmd, RedisResult};
 use tokio::time::{Instant, timeout};
 
 use super::{
     breaker::{Breaker, Change, Ticket},
     fault::Fault,
-    policy,
     server::{Connection, Server},
 };
 
@@ -26,13 +22,12 @@ pub struct Circuit {
     name: String,
     breaker: Mutex<Breaker>,
     open: IntGauge,
-    greeted: AtomicBool,
 }
 
 impl Circuit {
     pub fn new(name: String, open: IntGauge) -> Self {
         open.set(0);
-        Self { name, breaker: Mutex::default(), open, greeted: AtomicBool::new(false) }
+        Self { name, breaker: Mutex::default(), open }
     }
 
     fn admit(&self) -> Result<Ticket, PortError> {
@@ -130,17 +125,9 @@ impl Link {
             }
         }
         // Two that connect at the same time cost a connection more, which closes with its last call.
-        let connection = self.connect().await?;
+        let connection = self.server.connect().await?;
         *self.current() = Some(connection.clone());
         ask(connection).await
-    }
-
-    async fn connect(&self) -> Result<Connection, RedisError> {
-        let mut connection = self.server.connect().await?;
-        if !self.circuit.greeted.swap(true, Ordering::Relaxed) {
-            policy::look_at(&mut connection, &self.circuit.name).await;
-        }
-        Ok(connection)
     }
 
     fn current(&self) -> MutexGuard<'_, Option<Connection>> {

@@ -1,23 +1,32 @@
-//! Whether the server makes room when it is full. One that does not is a cache that stops taking anything.
+//! Whether the servers make room when they are full. One that does not is a cache that stops taking anything.
 
 use std::collections::HashMap;
 
-use redis::RedisResult;
+use kubeml_actors::ports::PortError;
+use redis::{RedisResult, cmd};
 
-use super::server::Connection;
+use super::{
+    link::Link,
+    server::{Connection, Master},
+};
 
-/// Says so in the log if not. Asking may be forbidden: then nothing is known, and nothing said.
-pub async fn look_at(connection: &mut Connection, name: &str) {
-    let asked = redis::cmd("CONFIG").arg("GET").arg("maxmemory*").clone();
-    let answer: RedisResult<HashMap<String, String>> = connection.query(&asked).await;
-    match answer {
-        Ok(settings) => {
-            if let Some(advice) = advice(&settings) {
-                tracing::warn!(redis = name, "{advice}");
-            }
-        }
-        Err(error) => tracing::debug!(redis = name, %error, "cannot see its maxmemory-policy"),
+type Settings = HashMap<String, String>;
+
+/// What to change, a line for each node that holds keys and needs it.
+pub async fn advice_on(link: &Link) -> Result<Vec<String>, PortError> {
+    let found = link.call(settings_of_all).await?;
+    let line = |(master, settings): &(Master, Settings)| Some(format!("{master}: {}", advice(settings)?));
+    Ok(found.iter().filter_map(line).collect())
+}
+
+async fn settings_of_all(mut connection: Connection) -> RedisResult<Vec<(Master, Settings)>> {
+    let mut found = Vec::new();
+    for master in connection.masters().await? {
+        let asked = cmd("CONFIG").arg("GET").arg("maxmemory*").clone();
+        let settings = connection.query_at(&master, asked).await?;
+        found.push((master, settings));
     }
+    Ok(found)
 }
 
 fn advice(settings: &HashMap<String, String>) -> Option<String> {

@@ -1,6 +1,6 @@
 //! One Redis, or a cluster of them, behind one face: a command goes to whoever holds its key.
 
-use std::{fs, path::Path, time::Duration};
+use std::{fmt, fs, path::Path, time::Duration};
 
 use kubeml_actors::ports::PortError;
 use redis::{
@@ -43,6 +43,15 @@ pub enum Connection {
 pub enum Master {
     Only,
     At { host: String, port: u16 },
+}
+
+impl fmt::Display for Master {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Only => f.write_str("redis"),
+            Self::At { host, port } => write!(f, "redis at {host}:{port}"),
+        }
+    }
 }
 
 impl Server {

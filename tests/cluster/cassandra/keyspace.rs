@@ -57,7 +57,7 @@ impl Keyspace {
             }
             None => {
                 let keyspace = Self::bare().await;
-                init(&keyspace.config).await.expect("the tables are made");
+                init(&keyspace.config, &drop).await.expect("the tables are made");
                 keyspace
             }
         }

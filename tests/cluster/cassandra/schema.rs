@@ -1,6 +1,6 @@
 //! What `kubeml admin init` makes, and what is said without it.
 
-use std::time::Duration;
+use std::{sync::Mutex, time::Duration};
 
 use kubeml::edges::cassandra::{CassandraConfig, Session, init};
 use kubeml_actors::ports::PortError;
@@ -31,7 +31,7 @@ async fn missing_tables_say_what_to_run() {
     let keyspace = Keyspace::bare().await;
     let why = why_unusable(&keyspace.config).await;
     assert!(why.ends_with("run `kubeml admin init`"), "{why}");
-    init(&keyspace.config).await.expect("the tables are made");
+    init(&keyspace.config, &drop).await.expect("the tables are made");
     assert_eq!(keyspace.node().session.replication_factor().await, Ok(1));
 }
 
@@ -43,17 +43,32 @@ async fn tables_of_another_format_are_told_apart() {
         let why = why_unusable(&keyspace.config).await;
         assert!(why.contains(&format!("the tables are in format {version}")) && why.ends_with(what), "{why}");
     }
-    assert!(matches!(init(&keyspace.config).await, Err(PortError::Rejected(_))));
+    assert!(matches!(init(&keyspace.config, &drop).await, Err(PortError::Rejected(_))));
     keyspace.run("INSERT INTO $.schema_version (id, version) VALUES (0, 1)", ()).await;
+}
+
+async fn done(config: &CassandraConfig) -> Vec<String> {
+    let lines = Mutex::new(Vec::new());
+    let say = |line| lines.lock().expect("nobody panics").push(line);
+    init(config, &say).await.expect("it is there");
+    lines.into_inner().expect("nobody panics")
+}
+
+#[tokio::test]
+async fn a_table_that_is_gone_is_made_again() {
+    let keyspace = Keyspace::bare().await;
+    assert_eq!(done(&keyspace.config).await[1], "13 tables of format 1 made");
+    keyspace.run("DROP TABLE $.node", ()).await;
+    assert_eq!(done(&keyspace.config).await[1], "1 of 13 tables of format 1 were missing, and are made");
+    keyspace.run("SELECT * FROM $.node", ()).await;
 }
 
 #[tokio::test]
 async fn initialising_again_changes_nothing() {
     let keyspace = Keyspace::take().await;
-    let done = init(&keyspace.config).await.expect("it is there");
-    assert_eq!(done[1], "tables of format 1 are there");
+    assert_eq!(done(&keyspace.config).await[1], "tables of format 1 are there");
     let wanted = CassandraConfig { replication_factor: 3, ..keyspace.config.clone() };
-    let done = init(&wanted).await.expect("it is there").join("\n");
+    let done = done(&wanted).await.join("\n");
     assert!(done.contains("with 1 copies") && done.contains("ALTER KEYSPACE") && done.contains("nodetool"), "{done}");
     assert!(done.contains("1 nodes for 3 copies: nothing can be written"), "{done}");
 }
@@ -62,7 +77,7 @@ async fn initialising_again_changes_nothing() {
 async fn more_copies_than_nodes_are_said_to_be_too_many() {
     let one = config(&format!("test_{}", uuid::Uuid::new_v4().simple()));
     let two = CassandraConfig { replication_factor: 2, ..one };
-    let Err(PortError::Unavailable(why)) = init(&two).await else { panic!("there is one node") };
+    let Err(PortError::Unavailable(why)) = init(&two, &drop).await else { panic!("there is one node") };
     assert!(why.starts_with(&two.place()) && why.contains("required: 2, alive: 1"), "{why}");
     assert!(why.contains("has 1 nodes for 2 copies: nothing can be written until there are more"), "{why}");
     // Whoever comes all the same is told by the database.

@@ -171,7 +171,7 @@ async fn facts_that_kafka_did_not_take_are_sent_again_from_the_store() {
     store.put(&sent[..200]);
     writer.publish(&sent[..200]);
     eventually("nothing is taken", async || writer.delivered(&sent[..1]).await.is_err()).await;
-    init(&config).await.expect("topics are created");
+    init(&config, &drop).await.expect("topics are created");
     store.put(&sent[200..]);
     writer.publish(&sent[200..]);
     eventually("the last has arrived", async || writer.delivered(&sent[299..]).await.is_ok()).await;

@@ -17,7 +17,7 @@ use super::{
 contracts::task_bus!({
     let config = config();
     async move || {
-        init(&config).await.expect("topics are created");
+        init(&config, &drop).await.expect("topics are created");
         Arc::new(KafkaBus::start(open(&config), true))
     }
 });

@@ -118,7 +118,7 @@ async fn a_topic_that_was_replaced_is_a_gap_and_then_facts_flow_again() {
     }
     delete_topic(&config, "training_log").await;
     eventually("it is missed", async || !log.is_live()).await;
-    init(&config).await.expect("topics are created");
+    init(&config, &drop).await.expect("topics are created");
     for listener in &mut listeners {
         assert_eq!(next(listener).await, Delivery::Gap(Vec::new()));
     }
@@ -140,7 +140,7 @@ async fn a_topic_that_was_replaced_and_has_got_further_is_a_gap_too() {
     assert_eq!(hear(&mut listener, 2).await.1, 0, "nothing is lost yet");
     delete_topic(&config, "training_log").await;
     eventually("it is missed", async || !log.is_live()).await;
-    init(&config).await.expect("topics are created");
+    init(&config, &drop).await.expect("topics are created");
     let other = KafkaFacts::start(open(&config), Arc::new(NoStore), None);
     eventually("kafka takes them", async || other.delivered(&facts(task, 2..60)).await.is_ok()).await;
     while !matches!(next(&mut listener).await, Delivery::Gap(_)) {}
@@ -184,6 +184,6 @@ async fn a_topic_that_is_missing_is_named_with_what_to_do() {
     delete_topic(&config, "load_data").await;
     let missing = format!("kafka has no topic {}load_data; `kubeml admin init` creates it", config.topic_prefix);
     eventually("it is told", async || kafka.check().await == Err(PortError::Unavailable(missing.clone()))).await;
-    init(&config).await.expect("topics are created");
+    init(&config, &drop).await.expect("topics are created");
     eventually("all is well", async || kafka.check().await.is_ok()).await;
 }

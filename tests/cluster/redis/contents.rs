@@ -74,16 +74,32 @@ async fn whatever_lies_in_a_values_place_is_nothing() -> Kept {
     let config = single(server);
     let (cache, metrics) = cache(&config);
     let key = format!("{}:kv:k", config.key_prefix);
-    for corrupt in
-        [set(&key, [0xff, 0xfe]), set(&key, vec![b'x'; (1 << 20) + 1]), cmd("RPUSH").arg(&key).arg("a").take()]
-    {
+    let corrupt = [
+        set(&key, [0xff, 0xfe]),
+        set(&key, vec![b'x'; (1 << 20) + 1]),
+        set(&key, "lies"),
+        set(&key, r#"1,"status":"x""#),
+        cmd("RPUSH").arg(&key).arg("a").take(),
+    ];
+    for corrupt in &corrupt {
         server.ask::<()>(cmd("DEL").arg(&key)).await;
-        server.ask::<()>(&corrupt).await;
+        server.ask::<()>(corrupt).await;
         assert_eq!(cache.get_value("k").await?, None);
         cache.put_value("k", "{}".to_owned()).await?;
         assert_eq!(cache.get_value("k").await?.as_deref(), Some("{}"));
     }
-    assert_eq!(metrics.cache_unreadable.get(), 3);
+    assert_eq!(metrics.cache_unreadable.get(), corrupt.len() as u64);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_server_that_makes_no_room_is_told_of() -> Kept {
+    for (policy, lines) in [("noeviction", 1), ("allkeys-lru", 0)] {
+        let server = RedisServer::start(&["--maxmemory-policy", policy]).await;
+        let advice = cache(&single(&server)).0.advice().await?;
+        assert_eq!(advice.len(), lines, "{policy}: {advice:?}");
+        assert!(advice.iter().all(|line| line.contains("allkeys-lru")), "{advice:?}");
+    }
     Ok(())
 }
 

@@ -188,7 +188,7 @@ fn ids(records: &[TaskRecord]) -> Vec<TaskId> {
     records.iter().map(|record| record.id).collect()
 }
 
-/// In the order of [`TaskState::ALL`]; a state without tasks may be left out of the counts.
+/// In the order of [`TaskState::ALL`]; a state without tasks is counted as well, so that a gauge goes back to 0.
 fn counted(counts: &HashMap<TaskState, u64>) -> [u64; 5] {
-    TaskState::ALL.map(|state| counts.get(&state).copied().unwrap_or(0))
+    TaskState::ALL.map(|state| counts[&state])
 }

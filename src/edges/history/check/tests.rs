@@ -55,7 +55,8 @@ fn with(changed: Line) -> Vec<Violation> {
 fn a_good_history_has_no_violations_and_survives_its_text() {
     let mut text: String = good().iter().map(|line| serde_json::to_string(line).unwrap() + "\n").collect();
     text.push_str("{\"node\":\"worker-1\",\"op\":\"se");
-    assert_eq!(read(&[text]), good());
+    assert_eq!(read(&[text.clone(), String::new()]), Ok(good()));
+    assert!(read(&[text + "\n"]).is_err());
     assert_eq!(check_at_rest(&good()), []);
 }
 
@@ -66,9 +67,18 @@ fn every_violation_is_found() {
     let found = check(&[good(), vec![twice]].concat());
     assert!(matches!(found[..], [Violation::VersionTwice(_, 3, _)]), "{found:?}");
     assert!(matches!(with(line(8, 2, Failed))[..], [Violation::AfterTheEnd(_, 8, Failed, 7, Succeeded)]));
-    assert!(matches!(with(line(5, 0, Pending))[..], [Violation::AttemptFellBack(_, 5, 0, 4, 1)]));
+    assert!(matches!(with(line(5, 0, Pending))[..], [Violation::AttemptFellBack(_, 5, 0, 4, 1), ..]));
     let stolen = Line { nonce: Some(Uuid::from_u128(66)), ..line(3, 1, Running) };
     assert!(matches!(with(stolen)[..], [Violation::StrangeNonce(_, 3, 1)]));
+    for (version, attempt, state, wrong) in [
+        (5, 3, Running, "skips one"),
+        (5, 1, Running, "begins none"),
+        (4, 2, Running, "is stolen"),
+        (5, 1, Succeeded, ""),
+    ] {
+        let found = with(line(version, attempt, state));
+        assert!(matches!(found[0], Violation::NoSuchStep(_, v, ..) if v == version), "{wrong}: {found:?}");
+    }
     let other = Line { result: Some("def".to_owned()), announced: true, ..line(7, 2, Succeeded) };
     assert!(matches!(with(other)[..], [Violation::ResultsDiffer(..)]));
     assert_eq!(with(line(7, 2, Succeeded)), [Violation::NotAnnounced(task())]);

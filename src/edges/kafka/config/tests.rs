@@ -79,8 +79,29 @@ fn tls_names_the_feature_that_it_needs() {
         assert!(found[0].contains("the feature kafka-tls"), "{found:?}");
     }
     for protocol in ["plaintext", "SASL_PLAINTEXT"] {
-        assert_eq!(kafka(&format!("bus.kafka.client.security.protocol = \"{protocol}\"")).client.len(), 1);
+        let login = "sasl.mechanisms = \"PLAIN\"\nsasl.username = \"ada\"\nsasl.password = \"hunter2\"";
+        let toml = format!("[bus.kafka.client]\nsecurity.protocol = \"{protocol}\"\n{login}");
+        assert_eq!(kafka(&toml).client.len(), 4);
     }
+}
+
+#[test]
+fn settings_that_contradict_each_other_are_found_before_anything_starts() {
+    for (settings, why) in [
+        // Ours is 60 s between two messages.
+        ("session.timeout.ms = 120000", "max.poll.interval.ms"),
+        ("linger.ms = 5\ngroup.protocol = \"consumer\"", "group.protocol"),
+        ("security.protocol = \"sasl_plaintext\"", "GSSAPI"),
+    ] {
+        let found = problems(&format!("{CLUSTER}[bus.kafka.client]\n{settings}"));
+        assert_eq!(found.len(), 1, "{found:#?}");
+        assert!(
+            found[0].starts_with("x.toml:") && found[0].contains("does not take these settings together"),
+            "{found:?}"
+        );
+        assert!(found[0].contains(why), "{found:?}");
+    }
+    assert_eq!(kafka("[bus.kafka.client]\nsession.timeout.ms = 120000\nmax.poll.interval.ms = 120000").client.len(), 2);
 }
 
 #[test]

@@ -81,7 +81,7 @@ impl Partitions {
 /// The facts after a position, in some order that keeps each partition's, up to `head`. Blocks.
 pub fn read(kafka: &Kafka, topic: &str, after: &Position, head: &Position, limit: usize) -> Result<LogPage, PortError> {
     let context = Context { client: "history", metrics: kafka.metrics.clone(), revoked: None };
-    let consumer = kafka.consumer(&kafka.reader()?, context)?;
+    let consumer = kafka.consumer(&kafka.config.reader()?, context)?;
     let partitions = Partitions::ask(consumer.client(), topic)?;
     let before = Position(after.0.iter().map(|counter| counter.saturating_sub(BEFORE)).collect());
     let mut read = partitions.bounded(&before);

@@ -295,7 +295,7 @@ struct Opened {
 
 fn open(kafka: &Kafka, topic: &str, read: Option<Position>) -> Result<Opened, PortError> {
     let context = Context { client: "facts", metrics: kafka.metrics.clone(), revoked: None };
-    let consumer = kafka.consumer(&kafka.reader()?, context)?;
+    let consumer = kafka.consumer(&kafka.config.reader()?, context)?;
     let partitions = Partitions::ask(consumer.client(), topic)?;
     let end = partitions.end();
     let read = read.filter(|read| !read.lies_beyond(&end));
