@@ -176,9 +176,7 @@ async fn tell_advice(cache: Weak<RedisChunkCache>) {
     while let Some(cache) = cache.upgrade() {
         match cache.advice().await {
             Ok(advice) => return advice.iter().for_each(|line| tracing::warn!("{line}")),
-            Err(error) if error.is_transient() => {}
-            // Asking may be forbidden: then nothing is known, and nothing to be said.
-            Err(error) => return tracing::debug!(%error, "cannot see redis' maxmemory-policy"),
+            Err(error) => tracing::debug!(%error, "cannot see redis' maxmemory-policy yet"),
         }
         drop(cache);
         sleep(ADVICE_PAUSE).await;

@@ -194,9 +194,9 @@ impl Cluster {
         *self.node_mut(id) = node;
     }
 
-    /// Writes to the topic `task` as other programs do.
-    pub async fn write_to_bus(&self, values: &[&[u8]]) {
-        older_client::write(&self.topics(), "task", values).await;
+    /// Writes to a topic as other programs do.
+    pub async fn write_to_bus(&self, topic: &'static str, values: &[&[u8]]) {
+        older_client::write(&self.topics(), topic, values).await;
     }
 
     /// What other programs have to know of the cluster's topics.

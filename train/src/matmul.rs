@@ -121,16 +121,21 @@ pub(crate) fn multiply_add(out: &mut [f32], left: Matrix<'_>, right: Matrix<'_>)
     product(out, left, right.whole(), true, Level::detected());
 }
 
-/// Whether so many of these numbers are 0, as it seems from some of them, that looking for them is worth its while.
+/// Whether looking for zeros among these numbers is worth its while.
 pub(crate) fn is_sparse(values: &[f32]) -> bool {
-    /// Prime, so that all parts of an image are seen.
-    const STRIDE: usize = 61;
-    const LOOKS_MAX: usize = 512;
-    let looks = || values.iter().step_by(STRIDE).take(LOOKS_MAX);
     #[cfg(test)]
     if tests::DENSE_ONLY.load(std::sync::atomic::Ordering::Relaxed) {
         return false;
     }
+    seems_sparse(values)
+}
+
+/// Whether so many are 0, as it seems from some of them.
+pub(crate) fn seems_sparse(values: &[f32]) -> bool {
+    /// Prime, so that all parts of an image are seen.
+    const STRIDE: usize = 61;
+    const LOOKS_MAX: usize = 512;
+    let looks = || values.iter().step_by(STRIDE).take(LOOKS_MAX);
     let zeros = looks().filter(|value| value.to_bits() == 0).count();
     zeros > 0 && zeros >= looks().count() / 4 * 3
 }

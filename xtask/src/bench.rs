@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use clap::{Subcommand, ValueEnum};
 use xtask::services::{CommitLog, Plan, Ports, Services};
 
@@ -41,17 +41,8 @@ pub mod training;
 const DIRECTORY: &str = "target/bench";
 const SUBMIT_GOAL: Duration = Duration::from_millis(25);
 
-#[derive(clap::Args)]
-#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
-pub struct Bench {
-    #[command(subcommand)]
-    command: Option<Command>,
-    #[command(flatten)]
-    train: Option<training::Args>,
-}
-
 #[derive(Subcommand)]
-enum Command {
+pub enum Command {
     /// A cluster with one server of each kind: from submitting to training, dead workers, datasets, throughput
     Cluster(Args),
     /// One embedded node: from submitting to training, importing MNIST, answering while it trains
@@ -62,14 +53,13 @@ enum Command {
     Train(training::Args),
 }
 
-impl Bench {
-    pub fn run(self, root: &Path) -> anyhow::Result<ExitCode> {
-        match (self.command, self.train) {
-            (Some(Command::Cluster(args)), _) => run(&args, root),
-            (Some(Command::Embedded(args)), _) => embedded::run(&args, root),
-            (Some(Command::Ops), _) => ops::run(root),
-            (Some(Command::Train(args)), _) | (None, Some(args)) => training::run(&args, root),
-            (None, None) => bail!("name what to measure: see `cargo xtask bench --help`"),
+impl Command {
+    pub fn run(&self, root: &Path) -> anyhow::Result<ExitCode> {
+        match self {
+            Self::Cluster(args) => run(args, root),
+            Self::Embedded(args) => embedded::run(args, root),
+            Self::Ops => ops::run(root),
+            Self::Train(args) => training::run(args, root),
         }
     }
 }

@@ -1,6 +1,10 @@
 //! `cargo xtask`: the project's chores, in Rust, so that they need nothing but Rust.
 
-use std::{env, path::PathBuf, process::ExitCode};
+use std::{
+    env,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
@@ -27,8 +31,11 @@ enum Chore {
     Services(chores::services::Command),
     /// Run a whole cluster on this machine: the services, an API node and workers, until Ctrl-C
     Cluster(chores::cluster::Args),
-    /// Measure a release build, and write the figures into docs/performance.md; without a command: train
-    Bench(Box<bench::Bench>),
+    /// Measure a release build, and write the figures into docs/performance.md; without a command: train, as by default
+    Bench {
+        #[command(subcommand)]
+        command: Option<bench::Command>,
+    },
 }
 
 fn main() -> anyhow::Result<ExitCode> {
@@ -36,10 +43,15 @@ fn main() -> anyhow::Result<ExitCode> {
     let package = env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
     let package = PathBuf::from(package);
     let root = package.parent().context("xtask lies inside the checkout")?;
-    match Cli::parse().chore {
+    run(Cli::parse(), root)
+}
+
+fn run(cli: Cli, root: &Path) -> anyhow::Result<ExitCode> {
+    match cli.chore {
         Chore::Test(args) => test::run(&args, root),
         Chore::Services(command) => chores::services::run(&command, root).map(|()| ExitCode::SUCCESS),
         Chore::Cluster(args) => chores::cluster::run(&args, root),
-        Chore::Bench(args) => args.run(root),
+        Chore::Bench { command: Some(command) } => command.run(root),
+        Chore::Bench { command: None } => run(Cli::parse_from(["cargo xtask", "bench", "train"]), root),
     }
 }

@@ -71,16 +71,19 @@ impl From<AskError> for LoadError {
 
 /// Loads the dataset whole, importing it first if it is not stored, or again if what is stored is damaged.
 pub async fn fly(context: &Context, name: &str) -> Result<Arc<Dataset>, LoadError> {
-    let dataset = match stored(context, name).await {
-        Ok(Some(dataset)) => dataset,
+    let found = match stored(context, name).await {
+        Ok(Some(dataset)) => Ok(dataset),
         Ok(None) => match import(context, name).await? {
-            Imported::Here(dataset) => dataset,
-            Imported::Elsewhere(manifest) => read(context, manifest).await?,
+            Imported::Here(dataset) => Ok(dataset),
+            Imported::Elsewhere(manifest) => read(context, manifest).await,
         },
-        Err(damage @ (PortError::Corrupt(_) | PortError::NotFound(_))) => repair(context, name, &damage).await?,
-        Err(error) => return Err(error.into()),
+        Err(error) => Err(error),
     };
-    Ok(dataset.into())
+    match found {
+        Ok(dataset) => Ok(dataset.into()),
+        Err(damage @ (PortError::Corrupt(_) | PortError::NotFound(_))) => repair(context, name, &damage).await,
+        Err(error) => Err(error.into()),
+    }
 }
 
 async fn stored(context: &Context, name: &str) -> Result<Option<Dataset>, PortError> {
@@ -135,18 +138,22 @@ async fn end_import(context: &Context, name: &str) {
 }
 
 /// Imports what the store has lost or holds damaged, unless another node has done so by then.
-async fn repair(context: &Context, name: &str, damage: &PortError) -> Result<Dataset, LoadError> {
+async fn repair(context: &Context, name: &str, damage: &PortError) -> Result<Arc<Dataset>, LoadError> {
     say(context, format!("{name} is stored damaged, and is imported again: {damage}")).await;
     while !patiently(PATIENCE, || context.ports.datasets.begin_import(name)).await? {
         sleep(PROGRESS_INTERVAL).await;
     }
     let repaired = match stored(context, name).await {
         Ok(Some(dataset)) => Ok(dataset),
-        Ok(None) | Err(_) => import_alone(context, name).await,
+        Ok(None) | Err(PortError::Corrupt(_) | PortError::NotFound(_)) => import_alone(context, name).await,
+        Err(error) => Err(error),
     };
     end_import(context, name).await;
-    // Whoever needs it waits until its files are brought: it had been there.
-    repaired.map_err(|error| LoadError::Unavailable(format!("{damage}; it cannot be imported again: {error}")))
+    repaired.map(Arc::new).map_err(|error| {
+        let text = format!("{damage}; it cannot be imported again: {error}");
+        // Where its files are missing whoever needs it waits until they are brought: it had been there.
+        if matches!(error, PortError::Rejected(_)) { LoadError::Refused(text) } else { LoadError::Unavailable(text) }
+    })
 }
 
 async fn import_alone(context: &Context, name: &str) -> Result<Dataset, PortError> {

@@ -158,6 +158,17 @@ struct Damaged {
     inner: Arc<dyn DatasetStore>,
     is_damaged: AtomicBool,
     damage: PortError,
+    is_imported: AtomicBool,
+}
+
+impl Damaged {
+    /// With MNIST.
+    async fn over(inner: Arc<dyn DatasetStore>, damage: PortError) -> Arc<Self> {
+        let (manifest, chunks) = digits("mnist").cut();
+        inner.put_chunks(&chunks).await.unwrap();
+        inner.put_manifest(&manifest).await.unwrap();
+        Arc::new(Self { inner, is_damaged: AtomicBool::new(true), damage, is_imported: AtomicBool::new(false) })
+    }
 }
 
 #[async_trait]
@@ -186,39 +197,60 @@ impl DatasetStore for Damaged {
         self.inner.manifests().await
     }
 
-    async fn begin_import(&self, name: &str) -> Result<bool, PortError> {
-        self.inner.begin_import(name).await
+    async fn begin_import(&self, _: &str) -> Result<bool, PortError> {
+        Ok(!self.is_imported.swap(true, Ordering::SeqCst))
     }
 
-    async fn end_import(&self, name: &str) -> Result<(), PortError> {
-        self.inner.end_import(name).await
+    async fn end_import(&self, _: &str) -> Result<(), PortError> {
+        self.is_imported.store(false, Ordering::SeqCst);
+        Ok(())
     }
+}
+
+fn damages() -> [PortError; 2] {
+    [PortError::Corrupt("other bytes".to_owned()), PortError::NotFound("a chunk".to_owned())]
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_dataset_that_is_stored_damaged_is_imported_again_if_its_source_has_it() {
-    for damage in [PortError::Corrupt("other bytes".to_owned()), PortError::NotFound("a chunk".to_owned())] {
-        for failures in [0, u32::MAX] {
-            let mut world = World::new();
-            let source = Arc::new(Shaky { fetches: AtomicU32::new(0), panics: 0, failures });
-            world.ports.source = source.clone();
-            let (inner, (manifest, chunks)) = (world.ports.datasets.clone(), digits("mnist").cut());
-            inner.put_chunks(&chunks).await.unwrap();
-            inner.put_manifest(&manifest).await.unwrap();
-            let (is_damaged, damage) = (AtomicBool::new(true), damage.clone());
-            world.ports.datasets = Arc::new(Damaged { inner: inner.clone(), is_damaged, damage: damage.clone() });
-            world.ports.cache = Arc::new(NoCache);
-            let node = world.start(Settings::default()).await;
-            match node.tree.handles.loader.import("mnist".to_owned()).await {
-                Ok(_) => assert_eq!(failures, 0),
-                Err(LoadError::Unavailable(text)) => {
-                    assert!(failures > 0 && text.starts_with(&damage.to_string()) && text.contains("outage"), "{text}");
-                }
-                other => panic!("{other:?}"),
+    for (damage, failures) in damages().into_iter().flat_map(|damage| [(damage.clone(), 0), (damage, u32::MAX)]) {
+        let mut world = World::new();
+        let source = Arc::new(Shaky { fetches: AtomicU32::new(0), panics: 0, failures });
+        let store = Damaged::over(world.ports.datasets.clone(), damage.clone()).await;
+        (world.ports.source, world.ports.datasets) = (source.clone(), store.clone());
+        world.ports.cache = Arc::new(NoCache);
+        let node = world.start(Settings::default()).await;
+        match node.tree.handles.loader.import("mnist".to_owned()).await {
+            Ok(_) => assert_eq!(failures, 0),
+            Err(LoadError::Unavailable(text)) => {
+                assert!(failures > 0 && text.starts_with(&damage.to_string()) && text.contains("outage"), "{text}");
             }
-            assert_eq!(source.fetches.load(Ordering::SeqCst), 1);
-            assert!(inner.begin_import("mnist").await.unwrap(), "the import has ended");
+            other => panic!("{other:?}"),
         }
+        assert_eq!(source.fetches.load(Ordering::SeqCst), 1);
+        assert!(!store.is_imported.load(Ordering::SeqCst), "the import has ended");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dataset_that_another_node_is_importing_again_is_waited_for() {
+    for damage in damages() {
+        let mut world = World::new();
+        let source = Arc::new(Shaky { fetches: AtomicU32::new(0), panics: 0, failures: 0 });
+        let store = Damaged::over(world.ports.datasets.clone(), damage).await;
+        (world.ports.source, world.ports.datasets) = (source.clone(), store.clone());
+        world.ports.cache = Arc::new(NoCache);
+        let node = world.start(Settings::default()).await;
+        assert!(store.begin_import("mnist").await.unwrap());
+        let others = async {
+            tokio::time::sleep(Duration::from_secs(3)).await;
+            assert!(store.is_imported.load(Ordering::SeqCst), "nobody has taken the mark away");
+            store.is_damaged.store(false, Ordering::SeqCst);
+            store.end_import("mnist").await.unwrap();
+        };
+        let (imported, ()) = tokio::join!(node.tree.handles.loader.import("mnist".to_owned()), others);
+        assert!(imported.is_ok(), "{imported:?}");
+        assert_eq!(source.fetches.load(Ordering::SeqCst), 0);
     }
 }
 

@@ -148,10 +148,14 @@ impl KafkaConfig {
 
     /// Whether librdkafka takes what the operator has set together with the rest. It says so only when it makes a client.
     fn check_together(&self) -> Result<(), String> {
-        let (Ok(sender), Ok(member)) = (self.sender(), self.member("kubeml-settings")) else {
+        let (Ok(mut sender), Ok(mut member)) = (self.sender(), self.member("kubeml-settings")) else {
             // A password's file that cannot be read: whoever wants to connect says so.
             return Ok(());
         };
+        // Nobody is asked anything.
+        for settings in [&mut sender, &mut member] {
+            settings.remove("bootstrap.servers");
+        }
         let sender: KafkaResult<BaseProducer> = sender.create();
         let member: KafkaResult<BaseConsumer> = member.create();
         let refused = [sender.map(Detached::new).err(), member.map(Detached::new).err()].into_iter().flatten().next();

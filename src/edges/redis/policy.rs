@@ -12,21 +12,24 @@ use super::{
 
 type Settings = HashMap<String, String>;
 
-/// What to change, a line for each node that holds keys and needs it.
+/// What to change, a line for each node that holds keys and needs it. Asking may be forbidden: then nothing is known of
+/// that node, and nothing said.
 pub async fn advice_on(link: &Link) -> Result<Vec<String>, PortError> {
-    let found = link.call(settings_of_all).await?;
-    let line = |(master, settings): &(Master, Settings)| Some(format!("{master}: {}", advice(settings)?));
-    Ok(found.iter().filter_map(line).collect())
+    let masters = link.call(|mut connection| async move { connection.masters().await }).await?;
+    let mut lines = Vec::new();
+    for master in &masters {
+        match link.call(|connection| settings_of(connection, master.clone())).await {
+            Ok(settings) => lines.extend(advice(&settings).map(|advice| format!("{master}: {advice}"))),
+            Err(error) if error.is_transient() => return Err(error),
+            Err(error) => tracing::debug!(%master, %error, "cannot see its maxmemory-policy"),
+        }
+    }
+    Ok(lines)
 }
 
-async fn settings_of_all(mut connection: Connection) -> RedisResult<Vec<(Master, Settings)>> {
-    let mut found = Vec::new();
-    for master in connection.masters().await? {
-        let asked = cmd("CONFIG").arg("GET").arg("maxmemory*").clone();
-        let settings = connection.query_at(&master, asked).await?;
-        found.push((master, settings));
-    }
-    Ok(found)
+async fn settings_of(mut connection: Connection, master: Master) -> RedisResult<Settings> {
+    let asked = cmd("CONFIG").arg("GET").arg("maxmemory*").clone();
+    connection.query_at(&master, asked).await
 }
 
 fn advice(settings: &HashMap<String, String>) -> Option<String> {

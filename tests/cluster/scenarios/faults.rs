@@ -39,7 +39,7 @@ async fn hints_may_be_doubled_reordered_strange_and_garbage() {
     let mut messages = vec![hint(&ids[1]), hint(&ids[0]), hint(&ids[0]), hint(&nobody), b"\xff\x00garbage".to_vec()];
     messages.extend([b"{}".to_vec(), b"[1]".to_vec(), vec![b'x'; 300_000], hint("no-id")]);
     let messages: Vec<&[u8]> = messages.iter().map(Vec::as_slice).collect();
-    cluster.write_to_bus(&messages).await;
+    cluster.write_to_bus("task", &messages).await;
     for id in &ids {
         let view = cluster.succeeded(id).await;
         assert_eq!(view.attempt, 1, "no hint makes a task run twice");

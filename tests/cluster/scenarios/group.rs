@@ -123,4 +123,7 @@ async fn a_test_line_of_a_worker_is_on_everybodys_stream() {
     let is_told = |event: &Value| event.to_string().contains("Test training_log message sent");
     let heard = listener.wait_for(|heard| heard.0.iter().any(|(_, event)| is_told(event))).await;
     assert_eq!(heard.0.iter().filter(|(_, event)| is_told(event)).count(), 1);
+    // A worker of the older system writes it to the bus itself.
+    cluster.write_to_bus("training_log", &[br#"{"log_type": "loading", "message": "an old line"}"#]).await;
+    listener.wait_for(|heard| heard.0.iter().any(|(_, event)| event.to_string().contains("an old line"))).await;
 }

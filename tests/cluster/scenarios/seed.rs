@@ -91,7 +91,7 @@ fn small_mnist() -> TempDir {
 async fn a_message_without_an_id_is_a_submission() {
     let cluster = Cluster::start_with(2, 1, &[("KUBEML__DATASETS__MNIST__DIR", "")]).await;
     let mut listener = cluster.listen();
-    cluster.write_to_bus(&[br#"{"task_type": "mlp"}"#]).await;
+    cluster.write_to_bus("task", &[br#"{"task_type": "mlp"}"#]).await;
     let end = Instant::now() + Duration::from_secs(60);
     let id = loop {
         let list: Value = serde_json::from_str(&cluster.get(&cluster.apis[1], "/api/v1/tasks").await.1).expect("JSON");

@@ -9,7 +9,7 @@ use proptest::test_runner::RngSeed;
 
 use super::noise;
 use crate::lane::Lane;
-use crate::matmul::is_sparse;
+use crate::matmul::seems_sparse;
 use crate::models::{Task, build};
 use crate::ops::{
     Activation, ConvBlock, Dropout, Hidden, Linear, Lstm, MaxPool2d, SoftmaxCrossEntropy, loss_and_gradient, read,
@@ -138,7 +138,7 @@ proptest! {
         let values: Vec<f32> = noise("x", batch * inputs).into_iter().enumerate().map(|(at, value)| {
             if at % 10 == 3 { value } else { 0.0 }
         }).collect();
-        prop_assert!(is_sparse(&values));
+        prop_assert!(seems_sparse(&values));
         let x = Tensor::from_vec(values, (batch, inputs), &Device::Cpu).unwrap();
         check(&shaken(&parameters), &|| layer.forward(&x));
     }

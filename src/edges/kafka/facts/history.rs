@@ -13,7 +13,7 @@ use super::{
         topics,
     },
     heard::{Heard, News},
-    message::fact,
+    message::told,
 };
 
 const ASK_TIMEOUT: Duration = Duration::from_secs(2);
@@ -126,7 +126,7 @@ struct Pages<'a> {
 
 impl Pages<'_> {
     fn take(&mut self, place: Place, message: &impl Message) {
-        let Some(event) = fact(message.headers()) else { return };
+        let Some(event) = told(message) else { return };
         let news = self.heard.hear(&event);
         if news != News::Old && !self.after.includes(place) {
             self.has_hole |= news == News::AfterHole;

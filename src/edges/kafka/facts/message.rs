@@ -2,8 +2,14 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use kubeml_actors::{event::TaskEvent, ports::PortError};
-use rdkafka::message::{Header, Headers, OwnedHeaders};
+use kubeml_actors::{
+    event::{EventKind, LogLevel, Seq, TaskEvent},
+    ports::PortError,
+    task::TaskId,
+    timestamp::Timestamp,
+};
+use rdkafka::message::{Header, Headers, Message, OwnedHeaders};
+use serde::Deserialize;
 
 use crate::{
     codec,
@@ -13,8 +19,10 @@ use crate::{
 #[cfg(test)]
 mod tests;
 
-/// Our nodes read nothing else of a message, so every bit of a fact arrives.
+/// Our nodes read nothing else of our messages, so every bit of a fact arrives.
 const FACT_HEADER: &str = "kubeml-fact";
+/// Of a line that others have written: it is kept in memory.
+const LINE_CHARS_MAX: usize = 4_096;
 
 pub struct FactMessage {
     pub key: String,
@@ -33,8 +41,32 @@ impl FactMessage {
     }
 }
 
-/// The fact of a message; `None` for what others have written.
-pub fn fact(headers: Option<&impl Headers>) -> Option<TaskEvent> {
+/// What a message tells: a fact, or a line of the older system's programs, which know no headers. `None` for anything else.
+pub fn told(message: &impl Message) -> Option<TaskEvent> {
+    match message.headers() {
+        Some(headers) => fact(Some(headers)),
+        None => line_of_others(message),
+    }
+}
+
+/// As a line of our own that belongs to no task. Such lines are told apart by their number: its millisecond, and its place.
+fn line_of_others(message: &impl Message) -> Option<TaskEvent> {
+    #[derive(Deserialize)]
+    struct Line {
+        #[serde(rename = "log_type")]
+        _log_type: String,
+        message: String,
+    }
+    let Line { message: told, .. } = serde_json::from_slice(message.payload()?).ok()?;
+    let at = Timestamp(u64::try_from(message.timestamp().to_millis()?).ok()?.saturating_mul(1_000));
+    let place = message.offset().wrapping_mul(8).wrapping_add(i64::from(message.partition())).rem_euclid(1_000);
+    let seq = Seq(at.0.saturating_add(u64::try_from(place).unwrap_or(0)));
+    let message = told.chars().take(LINE_CHARS_MAX).collect();
+    Some(TaskEvent { task: TaskId::NONE, seq, at, kind: EventKind::Log { level: LogLevel::Info, message } })
+}
+
+/// The fact in a message's headers; `None` for what others have written.
+fn fact(headers: Option<&impl Headers>) -> Option<TaskEvent> {
     let headers = headers?;
     let found = || {
         let fact = headers.iter().find(|header| header.key == FACT_HEADER)?;

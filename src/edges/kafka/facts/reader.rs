@@ -31,7 +31,7 @@ use super::{
     },
     heard::{Heard, News},
     history::{self, Partitions},
-    message::fact,
+    message::told,
     standstill::Standstill,
     tail::Tail,
 };
@@ -190,8 +190,7 @@ impl Listener {
     async fn open(&mut self) -> Result<Polled<Told>, PortError> {
         let (kafka, topic, read) = (self.live.kafka.clone(), self.live.topic.clone(), self.live.read().clone());
         let Opened { consumer, start, end, goes_on } = ask(move || open(&kafka, &topic, read)).await?;
-        let told =
-            Polled::start(consumer, AHEAD, |message| (message.partition(), message.offset(), fact(message.headers())))?;
+        let told = Polled::start(consumer, AHEAD, |message| (message.partition(), message.offset(), told(message)))?;
         if !goes_on && self.begin(&start, end) {
             sleep(NOTICE).await;
         }

@@ -6,6 +6,7 @@ use kubeml_actors::{
     testing::contracts::samples,
     timestamp::Timestamp,
 };
+use rdkafka::message::OwnedMessage;
 use serde_json::Value;
 
 use super::*;
@@ -90,4 +91,31 @@ impl Headers for Unreadable {
 #[test]
 fn a_header_that_the_library_cannot_read_is_no_fact() {
     assert_eq!(fact(Some(&Unreadable)), None);
+}
+
+#[test]
+fn lines_of_the_older_systems_programs_are_told_as_lines_of_no_task() {
+    let read = |value: &str, headers: Option<OwnedHeaders>| {
+        let at = rdkafka::Timestamp::CreateTime(1_700_000_000_123);
+        told(&OwnedMessage::new(Some(value.into()), None, "training_log".to_owned(), at, 1, 5, headers))
+    };
+    let line = r#"{"log_type": "testing", "message": "Test training_log message sent", "more": 1}"#;
+    let event = read(line, None).expect("it is one");
+    let at = 1_700_000_000_123_000;
+    // Another offset or partition in the same millisecond has another number.
+    assert_eq!((event.task, event.seq, event.at), (TaskId::NONE, Seq(at + 41), Timestamp(at)));
+    let shown = older::line(&event, &Known::of(None)).expect("it has a line");
+    assert!(shown.starts_with(r#"{"log_type": "testing", "message": "Test training_log message sent""#), "{shown}");
+    let long = format!(r#"{{"log_type": "x", "message": "{}"}}"#, "ü".repeat(100_000));
+    assert!(
+        matches!(read(&long, None).expect("it is one").kind, EventKind::Log { message, .. } if message.len() == 8_192)
+    );
+    for other in
+        ["", "{}", "[]", "\u{0}", r#"{"message": "x"}"#, r#"{"log_type": "x", "message": 1}"#, r#"{"log_type": "x"}"#]
+    {
+        assert_eq!(read(other, None), None, "{other}");
+    }
+    // Ours, of a version that is not known yet.
+    let newer = OwnedHeaders::new().insert(Header { key: FACT_HEADER, value: Some(&[0xff]) });
+    assert_eq!(read(line, Some(newer)), None);
 }
