@@ -1,6 +1,7 @@
 //! Keras' initial values, as a function of the seed and the parameter's name.
 
 use crate::rng::{Purpose, Stream};
+use crate::simd::multiversion;
 
 /// How a parameter starts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -25,7 +26,7 @@ impl Initialiser {
             Initialiser::Zeros => vec![0.0; count],
             Initialiser::GlorotUniform { fan_in, fan_out } => {
                 let limit = libm::sqrt(6.0 / (fan_in + fan_out) as f64);
-                fours(count, |index| stream.uniform4(index)).map(|u| ((2.0 * u - 1.0) * limit) as f32).collect()
+                stream.uniforms(count).into_iter().map(|u| ((2.0 * u - 1.0) * limit) as f32).collect()
             }
             Initialiser::Orthogonal => orthogonal(&stream, dims[0], count / dims[0].max(1)),
             Initialiser::ForgetGateOne => {
@@ -36,43 +37,62 @@ impl Initialiser {
     }
 }
 
-/// `count` numbers drawn four at a time.
-fn fours(count: usize, draw: impl Fn(u32) -> [f64; 4]) -> impl Iterator<Item = f64> {
-    (0..count.div_ceil(4) as u32).flat_map(draw).take(count)
-}
-
 /// A random matrix with orthonormal rows (or columns, if it is taller than wide): normal numbers, Gram-Schmidt.
 ///
 /// The distribution is Haar's, as with Keras' QR and its sign correction: Gram-Schmidt is the QR with positive diagonal.
 fn orthogonal(stream: &Stream, rows: usize, columns: usize) -> Vec<f32> {
     let (short, long) = (rows.min(columns), rows.max(columns));
-    let mut basis: Vec<f64> = fours(short * long, |index| stream.normal4(index)).collect();
-    for at in 0..short {
-        let (before, rest) = basis.split_at_mut(at * long);
-        let vector = &mut rest[..long];
-        // Twice is enough for orthogonality to working precision (Giraud et al. 2005).
-        for _ in 0..2 {
-            for other in before.chunks_exact(long) {
-                let overlap = dot(vector, other);
-                vector.iter_mut().zip(other).for_each(|(value, other)| *value -= overlap * other);
-            }
-        }
-        let length = libm::sqrt(dot(vector, vector));
-        vector.iter_mut().for_each(|value| *value /= length);
-    }
+    let mut basis = stream.normals(short * long);
+    orthonormalise(&mut basis, long);
     let element = |row: usize, column: usize| {
         if rows <= columns { basis[row * long + column] } else { basis[column * long + row] }
     };
     (0..rows * columns).map(|at| element(at / columns, at % columns) as f32).collect()
 }
 
-/// Inner product in eight running sums, so that it vectorises with its order fixed.
-fn dot(a: &[f64], b: &[f64]) -> f64 {
-    let mut sums = [0.0; 8];
-    for (a, b) in a.chunks(8).zip(b.chunks(8)) {
-        for ((sum, a), b) in sums.iter_mut().zip(a).zip(b) {
-            *sum += a * b;
+multiversion! {
+    /// Makes vectors of `length` numbers orthonormal, from the first to the last.
+    ///
+    /// Each loses its parts along all before it twice, which is enough for orthogonality to working precision (Giraud et
+    /// al. 2005). While a vector does so for the second time, the next does for the first: so those before are read once.
+    fn orthonormalise(vectors: &mut [f64], length: usize) {
+        for at in 0..vectors.len() / length.max(1) {
+            let (before, rest) = vectors.split_at_mut(at * length);
+            let (vector, rest) = rest.split_at_mut(length);
+            let next = if rest.is_empty() { rest } else { &mut rest[..length] };
+            for other in before.chunks_exact(length) {
+                subtract_part(vector, other);
+                subtract_part(next, other);
+            }
+            let norm = dot(vector, vector).sqrt();
+            vector.iter_mut().for_each(|value| *value /= norm);
+            subtract_part(next, vector);
         }
     }
+}
+
+/// Takes from `vector` its part along `unit`.
+#[inline(always)]
+fn subtract_part(vector: &mut [f64], unit: &[f64]) {
+    let overlap = dot(vector, unit);
+    vector.iter_mut().zip(unit).for_each(|(value, unit)| *value -= overlap * unit);
+}
+
+/// Inner product in eight running sums, so that it vectorises with its order fixed.
+#[inline(always)]
+fn dot(a: &[f64], b: &[f64]) -> f64 {
+    let ((a, a_left), (b, b_left)) = (a.as_chunks::<8>(), b.as_chunks::<8>());
+    let mut sums = [0.0; 8];
+    for (a, b) in a.iter().zip(b) {
+        add_products(&mut sums, a, b);
+    }
+    add_products(&mut sums, a_left, b_left);
     ((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7]))
+}
+
+#[inline(always)]
+fn add_products(sums: &mut [f64; 8], a: &[f64], b: &[f64]) {
+    for ((sum, a), b) in sums.iter_mut().zip(a).zip(b) {
+        *sum += a * b;
+    }
 }

@@ -48,16 +48,21 @@ impl Stream {
         philox([[block], [row], [step], [self.tag]], self.key).map(|[word]| word)
     }
 
-    /// Two uniform numbers in (0, 1) of 32 bits each, and two more: the i-th four of a parameter.
-    pub fn uniform4(&self, index: u32) -> [f64; 4] {
-        self.block(0, 0, index).map(|word| (f64::from(word) + 0.5) / 4_294_967_296.0)
+    /// Uniform numbers in (0, 1) of 32 bits each: the words of blocks 0, 1, 2 ...
+    pub fn uniforms(&self, count: usize) -> Vec<f64> {
+        let mut numbers = vec![0.0; count];
+        uniforms(self.key, self.tag, &mut numbers);
+        numbers
     }
 
-    /// Four standard normal numbers (Box & Muller 1958).
-    pub fn normal4(&self, index: u32) -> [f64; 4] {
-        let [a, b, c, d] = self.uniform4(index);
-        let (p, q) = (box_muller(a, b), box_muller(c, d));
-        [p.0, p.1, q.0, q.1]
+    /// Standard normal numbers, two from two uniform ones (Box & Muller 1958).
+    pub fn normals(&self, count: usize) -> Vec<f64> {
+        let mut numbers = self.uniforms(count.next_multiple_of(2));
+        for pair in numbers.as_chunks_mut::<2>().0 {
+            *pair = box_muller(*pair);
+        }
+        numbers.truncate(count);
+        numbers
     }
 
     /// A permutation of `0..n`, its own for every `step` (Fisher & Yates).
@@ -82,10 +87,10 @@ impl Stream {
     }
 }
 
-fn box_muller(a: f64, b: f64) -> (f64, f64) {
+fn box_muller([a, b]: [f64; 2]) -> [f64; 2] {
     let radius = libm::sqrt(-2.0 * libm::log(a));
     let angle = std::f64::consts::TAU * b;
-    (radius * libm::cos(angle), radius * libm::sin(angle))
+    [radius * libm::cos(angle), radius * libm::sin(angle)]
 }
 
 /// Philox 4x32-10 on `L` counters side by side, word-major so that it vectorises.
@@ -116,6 +121,24 @@ fn philox_lanes(key: [u32; 2], blocks: [u32; LANES], [row, step, tag]: [u32; 3])
 #[cfg(test)]
 pub(crate) fn philox_of(counter: [u32; 4], key: [u32; 2]) -> [u32; 4] {
     philox(counter.map(|word| [word]), key).map(|[word]| word)
+}
+
+multiversion! {
+    /// Numbers from the words of all blocks, from block 0 on.
+    fn uniforms(key: [u32; 2], tag: u32, numbers: &mut [f64]) {
+        let mut blocks: [u32; LANES] = std::array::from_fn(|lane| lane as u32);
+        for group in numbers.chunks_mut(4 * LANES) {
+            let words = philox_lanes(key, blocks, [0, 0, tag]);
+            let mut values = [[0.0; 4]; LANES];
+            for (word, words) in words.iter().enumerate() {
+                for (value, bits) in values.iter_mut().zip(words) {
+                    value[word] = (f64::from(*bits) + 0.5) / 4_294_967_296.0;
+                }
+            }
+            group.copy_from_slice(&values.as_flattened()[..group.len()]);
+            blocks = blocks.map(|block| block.wrapping_add(LANES as u32));
+        }
+    }
 }
 
 multiversion! {

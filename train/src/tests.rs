@@ -18,10 +18,11 @@ use crate::{
     Snapshot, Split, StepProgress, Threads, Trained, fit,
 };
 
-/// Numbers from -1 to 1, a function of `name` and their place.
+/// Numbers from -1 to 1, a function of `name` and their place; `fixtures/pytorch.py` makes the same.
 fn noise(name: &str, count: usize) -> Vec<f32> {
     let stream = Stream::named(7, Purpose::Init, name);
-    (0..count).map(|at| (stream.uniform4(at as u32)[0] * 2.0 - 1.0) as f32).collect()
+    let number = |at| (f64::from(stream.block(0, 0, at)[0]) + 0.5) / 4_294_967_296.0;
+    (0..count as u32).map(|at| (number(at) * 2.0 - 1.0) as f32).collect()
 }
 
 /// Images in which each class lights its own stripe over noise.

@@ -169,19 +169,26 @@ unsafe fn multiply<V: Vector, const TILE: usize>(product: &Product) {
     }
 }
 
-/// Copies a left side tile by tile, the numbers that a step of a tile's sums needs next to each other.
+/// Copies a transposed left side tile by tile, the numbers that a step of a tile's sums needs next to each other.
 ///
 /// # Safety
-/// Every element of `rows` by `inner` can be read, and as many numbers be written to `to`.
+/// Every element of `rows` by `inner` can be read, rows are next to each other, and as many numbers be written to `to`;
+/// `inner` is `TILE` or more.
 #[inline(always)]
 unsafe fn tile_left<const TILE: usize>(left: Side, rows: usize, inner: usize, to: *mut f32) {
     let tiles = rows.div_ceil(TILE);
-    for at in 0..inner {
-        for tile in 0..tiles {
-            let [from, until] = block_of(rows, tile, tiles);
-            for row in from..until {
-                // SAFETY: the caller's promise; a tile's numbers come after those of the rows before it.
-                unsafe { *to.add(from * inner + at * (until - from) + row - from) = *left.at(row, at) };
+    for tile in 0..tiles {
+        let [from, until] = block_of(rows, tile, tiles);
+        for at in 0..inner {
+            let (source, to) = (left.at(from, at), to.wrapping_add(from * inner + at * (until - from)));
+            // SAFETY: the caller's promise; a tile's numbers come after those of the rows before it. Where a whole tile's
+            // are copied for a lower one, those too many are of rows that follow, in places that are written after it.
+            unsafe {
+                if from + TILE <= rows {
+                    to.cast::<[f32; TILE]>().write_unaligned(source.cast::<[f32; TILE]>().read_unaligned());
+                } else {
+                    (0..until - from).for_each(|row| *to.add(row) = *source.add(row));
+                }
             }
         }
     }

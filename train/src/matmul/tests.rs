@@ -11,7 +11,7 @@ pub(crate) static DENSE_ONLY: AtomicBool = AtomicBool::new(false);
 /// Numbers from -1 to 1.
 fn noise(name: &str, count: usize) -> Vec<f32> {
     let stream = Stream::named(3, Purpose::Init, name);
-    (0..count).map(|at| (stream.uniform4(at as u32)[0] * 2.0 - 1.0) as f32).collect()
+    stream.uniforms(count).into_iter().map(|number| (number * 2.0 - 1.0) as f32).collect()
 }
 
 fn element(matrix: &Matrix<'_>, row: usize, column: usize) -> f32 {

@@ -1,7 +1,7 @@
 //! A whole LSTM sequence as one op (Hochreiter & Schmidhuber 1997, with forget gates as in Keras).
 //!
 //! Input and state are kept side by side, so that each time step is one product with the stacked kernels
-//! `[features + units, 4 * units]`, and the kernels' gradients are one product over all steps.
+//! `[features + units, 4 * units]`, and each kernel's gradient is one product over all steps.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -11,7 +11,7 @@ use candle_nn::ModuleT;
 use super::linear::column_sums;
 use super::{ensure, floats, read};
 use crate::lane::{Buffer, Lane, Slot};
-use crate::matmul::{Matrix, Packed, multiply};
+use crate::matmul::{Matrix, Packed, is_sparse, multiply};
 use crate::parameters::{Initialiser, VarBuilder};
 use crate::simd::{multiversion, sigmoid, tanh};
 
@@ -147,23 +147,23 @@ impl CustomOp3 for LstmOp {
             let of_x = || self.input_gradient(upstream, Matrix::new(kernel, features, wide).t());
             Ok(self.gradient_of_x.then(of_x))
         })?;
-        let Recorded { joined, gates, .. } = recorded;
-        let mut of_both = self.lane.scratch((features + units) * wide);
-        let upstream = Matrix::new(&gates, rows, wide);
-        multiply(&mut of_both, Matrix::new(&joined, rows, features + units).t(), upstream);
-        let of_bias = self.slots[2].write(bias.dims(), |out| column_sums(&gates, out))?;
+        let upstream = Matrix::new(&recorded.gates, rows, wide);
+        let of_bias = self.slots[2].write(bias.dims(), |out| column_sums(&recorded.gates, out))?;
+        let of_both = self.kernel_gradients(&recorded.joined, read(x, |x| Ok(is_sparse(x)))?, upstream)?;
         let of_x = of_x.map(|of_x| Tensor::from_vec(of_x, x.dims(), &Device::Cpu)).transpose()?;
-        Ok((of_x, self.write_kernels(&of_both)?, of_bias))
+        Ok((of_x, of_both, of_bias))
     }
 }
 
 impl LstmOp {
     /// The gradients of both kernels, each into its slot, or stacked back to candle.
-    fn write_kernels(&self, of_both: &[f32]) -> Result<Option<Tensor>> {
-        let Sizes { features, units, .. } = self.sizes;
-        let (of_kernel, of_recurrent) = of_both.split_at(features * 4 * units);
-        let upper = self.slots[0].write(&[features, 4 * units], |out| out.copy_from_slice(of_kernel))?;
-        let lower = self.slots[1].write(&[units, 4 * units], |out| out.copy_from_slice(of_recurrent))?;
+    fn kernel_gradients(&self, joined: &[f32], is_sparse: bool, upstream: Matrix<'_>) -> Result<Option<Tensor>> {
+        let Sizes { batch, steps, features, units } = self.sizes;
+        let (rows, wide, join) = (steps * batch, 4 * units, features + units);
+        let inputs = Matrix::strided(joined, rows, features, join).t().sparse(is_sparse);
+        let states = Matrix::strided(&joined[features..], rows, units, join).t();
+        let upper = self.slots[0].write(&[features, wide], |out| multiply(out, inputs, upstream))?;
+        let lower = self.slots[1].write(&[units, wide], |out| multiply(out, states, upstream))?;
         upper.zip(lower).map(|(upper, lower)| Tensor::cat(&[upper, lower], 0)).transpose()
     }
 

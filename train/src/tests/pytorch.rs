@@ -23,7 +23,7 @@ struct Case {
     op: String,
     sizes: Vec<usize>,
     out: Summary,
-    /// Of the input (an LSTM has none), then of the parameters in the order of their names.
+    /// Of the input, then of the parameters in the order of their names.
     gradients: Vec<Summary>,
 }
 
@@ -93,9 +93,7 @@ impl Case {
             ("max-pool", sizes) => Applied::of(variable("x", sizes), &parameters, MaxPool2d::of),
             ("lstm", &[batch, steps, features, units]) => {
                 let layer = Lstm::new(features, units, &vb, &lane).unwrap();
-                let x = variable("x", &[batch, steps, features]).as_detached_tensor();
-                let variables = shaken(&parameters);
-                Applied { out: layer.forward_t(&x, true).unwrap(), variables }
+                Applied::of(variable("x", &[batch, steps, features]), &parameters, |x| layer.forward_t(x, true))
             }
             ("cross-entropy", &[rows, classes]) => {
                 let labels = (0..rows).map(|row| (row * 5 % classes) as u8).collect();

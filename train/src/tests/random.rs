@@ -78,6 +78,25 @@ fn an_orders_exchanges_are_the_first_words_of_their_blocks() {
     assert_eq!(stream.permutation(8, 100), order);
 }
 
+#[test]
+fn uniform_numbers_are_the_words_of_their_blocks() {
+    let stream = Stream::named(9, Purpose::Init, "dense.weight");
+    for (at, number) in stream.uniforms(203).into_iter().enumerate() {
+        let word = stream.block(0, 0, at as u32 / 4)[at % 4];
+        assert_eq!(number, (f64::from(word) + 0.5) / 4_294_967_296.0, "number {at}");
+    }
+}
+
+#[test]
+fn normal_numbers_have_mean_0_and_variance_1() {
+    let stream = Stream::named(9, Purpose::Init, "lstm.recurrent_kernel");
+    let numbers = stream.normals(100_001);
+    let moment = |power| numbers.iter().map(|number| number.powi(power)).sum::<f64>() / numbers.len() as f64;
+    // Five standard deviations each.
+    assert!(moment(1).abs() < 0.016 && (moment(2) - 1.0).abs() < 0.023 && (moment(4) - 3.0).abs() < 0.155);
+    assert_eq!(stream.normals(7), numbers[..7]);
+}
+
 proptest! {
     #[test]
     fn an_order_is_a_permutation(seed: u64, epoch in 0..1_000u32, n in 0..500u32) {
@@ -156,6 +175,32 @@ fn recurrent_kernels_are_orthogonal() {
             }
         }
     }
+}
+
+/// Gram-Schmidt as it is written down: each vector by itself, all before it twice.
+#[test]
+fn vectors_made_orthonormal_in_pairs_are_those_made_one_by_one() {
+    for (rows, columns) in [(128, 512), (13, 52), (9, 30), (1, 4)] {
+        let mut vectors = Stream::named(3, Purpose::Init, "r").normals(rows * columns);
+        for at in 0..rows {
+            let (before, rest) = vectors.split_at_mut(at * columns);
+            let vector = &mut rest[..columns];
+            for other in before.chunks_exact(columns).chain(before.chunks_exact(columns)) {
+                let overlap = in_eight_sums(vector, other);
+                vector.iter_mut().zip(other).for_each(|(value, other)| *value -= overlap * other);
+            }
+            let norm = in_eight_sums(vector, vector).sqrt();
+            vector.iter_mut().for_each(|value| *value /= norm);
+        }
+        let one_by_one: Vec<f32> = vectors.into_iter().map(|value| value as f32).collect();
+        assert_eq!(Initialiser::Orthogonal.values(3, "r", &[rows, columns]), one_by_one, "{rows} x {columns}");
+    }
+}
+
+fn in_eight_sums(a: &[f64], b: &[f64]) -> f64 {
+    let mut sums = [0.0; 8];
+    a.iter().zip(b).enumerate().for_each(|(at, (a, b))| sums[at % 8] += a * b);
+    ((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7]))
 }
 
 #[test]
