@@ -123,7 +123,7 @@ impl Metrics {
                 "Times a child was given up",
             ),
             supervisor_backoff: floats("kubeml_supervisor_backoff_seconds", "Before the latest restart", &["actor"]),
-            tasks: gauges("kubeml_tasks", "Tasks by state", &["state"]),
+            tasks: gauges("kubeml_tasks", "Tasks by state; a cluster does not count ended ones", &["state"]),
             task_transitions: counters("kubeml_task_transitions_total", "Changes made by this node", &["from", "to"]),
             task_queue_seconds: one("kubeml_task_queue_seconds", "From submission to the first claim", &SLOW),
             task_first_step_seconds: one("kubeml_task_first_step_seconds", "From submission to the first step", &SLOW),

@@ -18,7 +18,7 @@ use crate::{
     background::AbortOnDrop,
     context::Context,
     metrics::{ActorKind, Metrics},
-    ports::{ActorReport, NodeRow, SlotReport},
+    ports::{ActorReport, NodeRow, PortError, SlotReport},
     task::{Incarnation, TaskId},
     timestamp::Timestamp,
 };
@@ -167,20 +167,33 @@ pub fn beat(context: Arc<Context>) -> AbortOnDrop {
     AbortOnDrop(tokio::spawn(async move {
         let mut due = interval(context.settings.heartbeat);
         due.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut is_told = false;
         loop {
             let due_at = due.tick().await;
             let began = Instant::now();
-            let row = context.presence.row(&context);
-            match timeout(context.settings.lease / 2, context.ports.nodes.beat(&row)).await {
-                Ok(Ok(())) => {
+            match beat_once(&context).await {
+                Ok(()) => {
                     context.presence.confirm(began);
                     context.metrics.heartbeat_seconds.observe(due_at.elapsed().as_secs_f64());
+                    if std::mem::take(&mut is_told) {
+                        tracing::info!("heartbeats are confirmed again");
+                    }
                 }
-                Ok(Err(error)) => tracing::debug!(%error, "heartbeat not written"),
-                Err(_) => tracing::debug!("heartbeat not confirmed in time"),
+                Err(error) if !is_told && context.presence.standing().is_none() => {
+                    is_told = true;
+                    tracing::warn!(%error, "heartbeats are not confirmed: others take this node for dead, and it takes no tasks");
+                }
+                Err(error) => tracing::debug!(%error, "heartbeat not confirmed"),
             }
         }
     }))
+}
+
+async fn beat_once(context: &Context) -> Result<(), PortError> {
+    let row = context.presence.row(context);
+    let limit = context.settings.lease / 2;
+    let in_time = timeout(limit, context.ports.nodes.beat(&row)).await;
+    in_time.unwrap_or_else(|_| Err(PortError::Unavailable(format!("no answer in {limit:?}"))))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
