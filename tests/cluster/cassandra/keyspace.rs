@@ -143,7 +143,8 @@ impl Drop for Keyspace {
     }
 }
 
-/// Of the servers that the tests are run with: the suite's, or others that the environment names.
+/// Of the servers that the tests are run with: the suite's, or others that the environment names. They may be slow where
+/// the machine is, which no test is about.
 pub fn config(keyspace: &str) -> CassandraConfig {
     let points = match env::var(CONTACT_POINTS) {
         Ok(points) => points,
@@ -153,6 +154,7 @@ pub fn config(keyspace: &str) -> CassandraConfig {
         .variable("HOME", "/nowhere")
         .variable("KUBEML__STORE__CASSANDRA__KEYSPACE", keyspace)
         .variable("KUBEML__STORE__CASSANDRA__REPLICATION_FACTOR", "1")
+        .variable("KUBEML__STORE__CASSANDRA__REQUEST_TIMEOUT", "30s")
         .variable("KUBEML__STORE__KIND", "cassandra")
         .variable("KUBEML__BUS__KIND", "kafka")
         .variable(CONTACT_POINTS, points);

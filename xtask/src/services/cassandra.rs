@@ -29,6 +29,10 @@ pub fn yaml(plan: &Plan, number: u16, dir: &Path) -> String {
         CommitLog::Batch => "commitlog_sync: batch",
         CommitLog::Periodic => "commitlog_sync: periodic\ncommitlog_sync_period: 10000ms",
     };
+    // Alone it waits for nobody: what makes it slow is the machine, and whoever asks has time limits of his own.
+    let timeouts = ["read_request_timeout", "write_request_timeout", "cas_contention_timeout"];
+    let timeouts =
+        if plan.cassandra == 1 { timeouts.map(|name| format!("{name}: 10s\n")).concat() } else { String::new() };
     format!(
         "cluster_name: kubeml\n\
          num_tokens: {tokens}\n\
@@ -43,6 +47,7 @@ pub fn yaml(plan: &Plan, number: u16, dir: &Path) -> String {
          native_transport_port: {native_port}\n\
          start_native_transport: true\n\
          {commit_log}\n\
+         {timeouts}\
          commitlog_segment_size: 32MiB\n\
          paxos_variant: v2\n\
          auto_snapshot: false\n\
