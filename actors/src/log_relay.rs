@@ -146,7 +146,10 @@ impl Relay {
     fn wake_after(&self, myself: ActorRef<Mail<Msg>>, read: Position, pause: Duration) -> AbortOnDrop {
         let mut head = self.context.ports.events.head();
         AbortOnDrop(tokio::spawn(async move {
-            sleep(pause).await;
+            // A timer takes a millisecond to do nothing.
+            if !pause.is_zero() {
+                sleep(pause).await;
+            }
             // An error means that the log is gone, and with it whatever there was to wake for.
             if head.wait_for(|head| !read.covers(head) || read.lies_beyond(head)).await.is_ok() {
                 let _ = myself.send_message(Mail::own(Msg::ReadDue));

@@ -141,7 +141,14 @@ impl Session {
     }
 
     /// Writes rows of one partition as one mutation: all of them or none, in no state between.
-    pub(super) async fn write_together(&self, query: Query, rows: Vec<impl SerializeRow>) -> Result<(), PortError> {
+    pub(super) async fn write_together(&self, query: Query, mut rows: Vec<impl SerializeRow>) -> Result<(), PortError> {
+        // Alone it is less work as what it is.
+        if rows.len() <= 1 {
+            return match rows.pop() {
+                Some(row) => self.write(query, row).await,
+                None => Ok(()),
+            };
+        }
         let (connected, statement) = self.prepared(query).await?;
         let mut batch = Batch::new(BatchType::Unlogged);
         batch.set_is_idempotent(statement.get_is_idempotent());

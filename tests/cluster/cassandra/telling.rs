@@ -15,12 +15,12 @@ use kubeml_actors::{
         samples::{fact, in_state, record},
     },
 };
-use scylla_proxy::{Condition, Reaction, RequestOpcode, RequestReaction, RequestRule};
+use scylla_proxy::{Condition, Reaction, RequestReaction, RequestRule};
 use tokio::{sync::mpsc::unbounded_channel, time::sleep};
 
 use super::{
     keyspace::{Keyspace, Node},
-    proxy::proxied,
+    proxy::{contains, proxied},
 };
 
 /// Long enough for others to get by, if they may.
@@ -37,6 +37,13 @@ impl Told {
     fn seqs(&self) -> Vec<Seq> {
         self.0.lock().expect("nobody panics").clone()
     }
+}
+
+/// A write of one fact or many.
+async fn facts_written(keyspace: &Keyspace) -> Condition {
+    let table = format!("{}.event", keyspace.config.keyspace);
+    let cql = format!("INSERT INTO {table} (task_id, bucket, seq, at, payload) VALUES (?, ?, ?, ?, ?) USING TTL ?");
+    contains(&keyspace.prepared_id(&cql).await)
 }
 
 #[tokio::test]
@@ -59,9 +66,9 @@ async fn a_fact_whose_writer_went_away_is_told_before_what_ends_its_attempt() ->
     node.tasks.finish().await;
 
     let (passing, mut passed) = unbounded_channel();
-    let first_batch = Condition::RequestOpcode(RequestOpcode::Batch).and(Condition::TrueForLimitedTimes(1));
+    let first = facts_written(&keyspace).await.and(Condition::TrueForLimitedTimes(1));
     let delayed = RequestReaction::delay(DELAY).with_feedback_when_performed(passing);
-    proxy.running_nodes[0].change_request_rules(Some(vec![RequestRule(first_batch, delayed)]));
+    proxy.running_nodes[0].change_request_rules(Some(vec![RequestRule(first, delayed)]));
     let appending = tokio::spawn({
         let (events, telling) = (node.events.clone(), told.clone());
         let tell = move |appended: Appended<'_>| match appended {
@@ -70,7 +77,7 @@ async fn a_fact_whose_writer_went_away_is_told_before_what_ends_its_attempt() ->
         };
         async move { events.append(&[fact(id, 1, 1)], tell).await }
     });
-    passed.recv().await.expect("facts are written in batches");
+    passed.recv().await.expect("facts are written so");
     appending.abort();
 
     let end = TaskEvent { seq: Seq::attempt_end(1), ..fact(id, 1, 2) };
@@ -93,8 +100,7 @@ async fn a_fact_that_arrives_after_its_attempt_was_closed_is_never_read() -> Kep
     let end = TaskEvent { seq: Seq::attempt_end(1), ..fact(id, 1, 2) };
     let stored = [fact(id, 1, 0), fact(id, 1, 1), end.clone(), fact(id, 2, 0)];
     owner.events.append(&stored[..2], |_| ()).await?;
-    let batch = Condition::RequestOpcode(RequestOpcode::Batch);
-    let delayed = RequestRule(batch, RequestReaction::delay(4 * DELAY));
+    let delayed = RequestRule(facts_written(&keyspace).await, RequestReaction::delay(4 * DELAY));
     proxy.running_nodes[0].change_request_rules(Some(vec![delayed]));
     let witness = fact(record(2).id, 1, 0);
     for late in [fact(id, 1, 2), witness.clone()] {
@@ -158,8 +164,8 @@ async fn facts_that_may_have_been_written_are_not_taken_for_lost() -> Kept {
     let waiting = record(1);
     node.tasks.insert(&waiting, &[fact(waiting.id, 0, 0)]).await?;
     node.tasks.finish().await;
-    let batch = Condition::RequestOpcode(RequestOpcode::Batch);
-    proxy.running_nodes[0].change_request_rules(Some(vec![RequestRule(batch, RequestReaction::drop_frame())]));
+    let dropped = RequestRule(facts_written(&keyspace).await, RequestReaction::drop_frame());
+    proxy.running_nodes[0].change_request_rules(Some(vec![dropped]));
     let unknown = Told::default();
     let telling = unknown.clone();
     let tell = move |appended: Appended<'_>| match appended {
