@@ -183,24 +183,11 @@ async fn without_a_quorum_of_cassandra_nodes_nothing_is_taken_and_nothing_lost()
     }
     training.until_ok("store").await;
     for key in &keys {
-        let id = taken(&training.cluster, &body, key).await;
+        let id = training.cluster.taken(&body, key).await;
         training.tasks.push((id, SMALL));
     }
     let (_, list) = training.cluster.get(&training.cluster.apis[0], "/api/v1/tasks?limit=100").await;
     let list: Value = serde_json::from_str(&list).expect("JSON");
     assert_eq!(list["items"].as_array().map(Vec::len), Some(training.tasks.len()), "a key is one task: {list}");
     training.assert_ends_well().await;
-}
-
-/// Submits under a key until it is taken, as clients are told to.
-async fn taken(cluster: &Cluster, body: &Value, key: &str) -> String {
-    let end = Instant::now() + DEADLINE;
-    loop {
-        let (status, answer) = cluster.ask_to_take(body, key).await.expect("the API answers");
-        if let Some(id) = answer["id"].as_str() {
-            return id.to_owned();
-        }
-        assert!(status == 503 && Instant::now() < end, "{status}: {answer}");
-        sleep(Duration::from_millis(200)).await;
-    }
 }

@@ -15,9 +15,9 @@ use std::{
 
 use kubeml::{
     config::{Bus, Sources, load},
-    edges::kafka::{Kafka, KafkaConfig, KafkaMetrics, init},
+    edges::kafka::{Kafka, KafkaConfig, KafkaFacts, KafkaMetrics, init},
 };
-use kubeml_actors::{metrics::Metrics, ports::PortError, task::TaskId};
+use kubeml_actors::{event::TaskEvent, metrics::Metrics, ports::PortError, task::TaskId};
 use tokio::time::{sleep, timeout};
 
 use super::nodes::services;
@@ -59,6 +59,11 @@ async fn system() -> KafkaConfig {
 }
 
 /// Waits for a fact of the world, which must come true.
+/// Says so again while a busy broker is too late for whoever asks: what is told twice is heard once.
+async fn taken(facts: &KafkaFacts, events: &[TaskEvent]) {
+    eventually("kafka takes them", async || facts.delivered(events).await.is_ok()).await;
+}
+
 async fn eventually<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
     let wait = async {
         while !holds().await {

@@ -25,6 +25,8 @@ mod at_rest;
 
 pub const DEADLINE: Duration = Duration::from_secs(240);
 const LOG_LINES: usize = 30;
+/// After the answer that something cannot be had just now, on a machine that is too busy for it.
+const AGAIN: Duration = Duration::from_millis(200);
 
 /// The servers that the suite has started.
 pub fn services() -> Services {
@@ -214,8 +216,20 @@ impl Cluster {
 
     pub async fn submit(&self, model: &str, epochs: u32) -> String {
         let body = json!({"model": model, "dataset": "mnist-10k", "hyperparameters": {"epochs": epochs, "seed": 7}});
-        let answer = self.try_submit(&body, &Uuid::new_v4().to_string()).await.expect("the API answers");
-        answer["id"].as_str().unwrap_or_else(|| panic!("not taken: {answer}")).to_owned()
+        self.taken(&body, &Uuid::new_v4().to_string()).await
+    }
+
+    /// Submits under a key, again as long as the answer is that it cannot be taken just now.
+    pub async fn taken(&self, body: &Value, key: &str) -> String {
+        let end = Instant::now() + DEADLINE;
+        loop {
+            let (status, answer) = self.ask_to_take(body, key).await.expect("the API answers");
+            if let Some(id) = answer["id"].as_str() {
+                return id.to_owned();
+            }
+            assert!(status == 503 && Instant::now() < end, "{status}: {answer}");
+            sleep(AGAIN).await;
+        }
     }
 
     /// Submits under a key, so that asking again is safe.
@@ -283,10 +297,18 @@ impl Cluster {
 
     /// A task's whole history, as JSON.
     pub async fn history(&self, id: &str) -> Vec<Value> {
-        let request = self.client.get(format!("{}/api/v1/tasks/{id}/events?limit=100000", self.apis[0].url));
-        let answer = request.header("accept", "application/json").send().await.expect("the API answers");
-        let page: Value = answer.json().await.expect("a page");
-        page["items"].as_array().expect("items").clone()
+        let url = format!("{}/api/v1/tasks/{id}/events?limit=100000", self.apis[0].url);
+        let end = Instant::now() + DEADLINE;
+        loop {
+            let request = self.client.get(&url).header("accept", "application/json");
+            let answer = request.send().await.expect("the API answers");
+            let (status, page) = (answer.status().as_u16(), answer.json::<Value>().await.expect("a page"));
+            if let Some(items) = page["items"].as_array() {
+                return items.clone();
+            }
+            assert!(status == 503 && Instant::now() < end, "{status}: {page}");
+            sleep(AGAIN).await;
+        }
     }
 
     /// The value of one series of a node.

@@ -65,11 +65,19 @@ async fn a_cut_stream_goes_on_where_it_was_cut() {
     assert_eq!(heard, whole);
 }
 
+/// Until the task's last fact has been told.
+async fn until_announced(server: &Server, id: &str) {
+    while !server.world.record(id.parse().expect("it is an id")).await.announced {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_stream_of_everything_starts_now_or_after_an_id() {
     let server = Server::start().await;
     let before = server.submit(1).await;
     server.wait_for(&before, "succeeded").await;
+    until_announced(&server, &before).await;
     let mut live = Stream::open(&server, "/api/v1/events", None).await;
     assert_eq!(live.next_frame().await.unwrap().retry, Some(2_000));
     server.tree.context.log_line(LogLevel::Info, "mnist: half of it".to_owned()).await.unwrap();
@@ -105,9 +113,7 @@ async fn of_a_trimmed_history_the_gap_and_the_end_are_told() {
     let server = Server::start().await;
     let id = server.submit(1).await;
     Stream::open(&server, &format!("/api/v1/tasks/{id}/events"), None).await.rest().await;
-    while !server.world.record(id.parse().unwrap()).await.announced {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    until_announced(&server, &id).await;
     assert!(server.world.ports.events.trim(Timestamp(u64::MAX)).await.unwrap() > 0);
     let events = Stream::open(&server, &format!("/api/v1/tasks/{id}/events"), None).await.rest().await;
     assert_eq!(events.iter().map(Event::name).collect::<Vec<_>>(), ["gap", "succeeded"]);

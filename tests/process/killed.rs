@@ -14,7 +14,8 @@ const TASKS: [(&str, u32); 3] = [("mlp", 60), ("cnn", 2), ("lstm", 2)];
 async fn tasks_survive_kills(slots: &str, seed: u64) {
     let dir = tempfile::tempdir().unwrap();
     let port = free_port();
-    let settings = [("KUBEML__TRAINER__SLOTS", slots)];
+    // On a slow machine many lives in a row may be too short for a checkpoint.
+    let settings = [("KUBEML__TRAINER__SLOTS", slots), ("KUBEML__TASKS__NO_PROGRESS_MAX", "1000")];
     let mut server = Server::start(dir.path(), port, &settings).await;
     let mut listener = Listener::start(&server.url);
     let mut ids = Vec::new();

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use kubeml::edges::cassandra::Appended;
+use kubeml::{codec, edges::cassandra::Appended};
 use kubeml_actors::{
     event::{Seq, TaskEvent},
     ports::{Cas, TaskStore},
@@ -15,8 +15,12 @@ use kubeml_actors::{
         samples::{fact, in_state, record},
     },
 };
+use scylla::{
+    errors::{DbError, WriteType},
+    statement::Consistency,
+};
 use scylla_proxy::{Condition, Reaction, RequestReaction, RequestRule};
-use tokio::{sync::mpsc::unbounded_channel, time::sleep};
+use tokio::sync::mpsc::unbounded_channel;
 
 use super::{
     keyspace::{Keyspace, Node},
@@ -92,30 +96,27 @@ async fn a_fact_whose_writer_went_away_is_told_before_what_ends_its_attempt() ->
 #[tokio::test]
 async fn a_fact_that_arrives_after_its_attempt_was_closed_is_never_read() -> Kept {
     let keyspace = Keyspace::take().await;
-    let (mut proxy, config) = proxied(&keyspace).await;
-    let owner = Node::over(kubeml::edges::cassandra::CassandraConfig { request_timeout: DELAY, ..config });
-    owner.until_connected().await;
-    let other = keyspace.node();
+    let node = keyspace.node();
     let id = record(1).id;
     let end = TaskEvent { seq: Seq::attempt_end(1), ..fact(id, 1, 2) };
     let stored = [fact(id, 1, 0), fact(id, 1, 1), end.clone(), fact(id, 2, 0)];
-    owner.events.append(&stored[..2], |_| ()).await?;
-    let delayed = RequestRule(facts_written(&keyspace).await, RequestReaction::delay(4 * DELAY));
-    proxy.running_nodes[0].change_request_rules(Some(vec![delayed]));
-    let witness = fact(record(2).id, 1, 0);
-    for late in [fact(id, 1, 2), witness.clone()] {
-        let outcome = owner.events.append(&[late], |_| ()).await;
-        assert!(outcome.as_ref().is_err_and(|error| error.is_transient()), "{outcome:?}");
-    }
-
-    other.events.append(&stored[2..3], |_| ()).await?;
-    assert!(!other.events.close(id, fact(id, 1, 1).seq, end.seq).await?, "nothing is there");
-    other.events.append(&stored[3..], |_| ()).await?;
-    // What was sent after it has arrived.
-    while other.events.read_task(witness.task, None, 1).await?.is_empty() {
-        sleep(DELAY / 10).await;
-    }
-    assert_eq!(other.events.read_task(id, None, 10).await?, stored);
+    node.events.append(&stored[..3], |_| ()).await?;
+    assert!(!node.events.close(id, stored[1].seq, end.seq).await?, "nothing is there");
+    node.events.append(&stored[3..], |_| ()).await?;
+    // On its way until now, from an owner who does not know that his attempt has ended; as if no time had passed.
+    let late = fact(id, 1, 2);
+    let place = |event: &TaskEvent| {
+        let seq = i64::try_from(event.seq.0).expect("it fits");
+        (id.0, seq >> 16, seq)
+    };
+    let written = "SELECT WRITETIME(payload) FROM $.event WHERE task_id = ? AND bucket = ? AND seq = ?";
+    let written = keyspace.run(written, place(&end)).await.into_rows_result().expect("a select has rows");
+    let (ended_at,) = written.single_row::<(i64,)>().expect("it is there");
+    let (task, bucket, seq) = place(&late);
+    let arrives = "INSERT INTO $.event (task_id, bucket, seq, at, payload) VALUES (?, ?, ?, 0, ?) USING TIMESTAMP ?";
+    let bytes = codec::encode(&late).expect("it is short");
+    keyspace.run(arrives, (task, bucket, seq, bytes, ended_at + 1)).await;
+    assert_eq!(node.events.read_task(id, None, 10).await?, stored);
     Ok(())
 }
 
@@ -159,13 +160,18 @@ async fn closing_removes_nothing_that_it_cannot_read() -> Kept {
 async fn facts_that_may_have_been_written_are_not_taken_for_lost() -> Kept {
     let keyspace = Keyspace::take().await;
     let (mut proxy, config) = proxied(&keyspace).await;
-    let node = Node::over(kubeml::edges::cassandra::CassandraConfig { request_timeout: 2 * DELAY, ..config });
-    node.until_connected().await;
+    let node = Node::over(config);
     let waiting = record(1);
     node.tasks.insert(&waiting, &[fact(waiting.id, 0, 0)]).await?;
     node.tasks.finish().await;
-    let dropped = RequestRule(facts_written(&keyspace).await, RequestReaction::drop_frame());
-    proxy.running_nodes[0].change_request_rules(Some(vec![dropped]));
+    let timeout = DbError::WriteTimeout {
+        consistency: Consistency::LocalQuorum,
+        received: 0,
+        required: 1,
+        write_type: WriteType::Simple,
+    };
+    let late = RequestRule(facts_written(&keyspace).await, RequestReaction::forge_with_error(timeout));
+    proxy.running_nodes[0].change_request_rules(Some(vec![late]));
     let unknown = Told::default();
     let telling = unknown.clone();
     let tell = move |appended: Appended<'_>| match appended {

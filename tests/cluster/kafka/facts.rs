@@ -94,7 +94,7 @@ async fn facts_reach_every_reader_in_each_tasks_order_and_once() {
     let sent = facts_of(&tasks, 20);
     writer.publish(&sent);
     writer.publish(&sent[..30]);
-    writer.delivered(&sent[..10]).await.expect("kafka takes them");
+    taken(&writer, &sent[..10]).await;
     for reader in [&one, &other] {
         eventually("all are heard", async || read_to_end(reader, Position::default(), 7).await.len() == sent.len())
             .await;
@@ -122,7 +122,7 @@ async fn what_memory_has_dropped_is_read_from_kafka() {
     let tasks: Vec<TaskId> = (0..4).map(|_| TaskId::fresh()).collect();
     let sent = facts_of(&tasks, 25);
     writer.publish(&sent);
-    writer.delivered(&sent[..20]).await.expect("kafka takes them");
+    taken(&writer, &sent[..20]).await;
     let mut head = reader.head();
     let places = |position: &Position| position.0.iter().sum::<u64>();
     timeout(SOON, head.wait_for(|head| places(head) >= 100)).await.expect("they are heard").expect("it lives");
@@ -142,11 +142,11 @@ async fn a_reader_that_starts_again_knows_the_recent_past_and_old_positions() {
     connected(&first).await;
     let task = TaskId::fresh();
     let sent = facts_of(&[task], 40);
-    writer.delivered(&sent[..20]).await.expect("kafka takes them");
+    taken(&writer, &sent[..20]).await;
     eventually("they are heard", async || read_to_end(&first, Position::default(), 100).await.len() == 20).await;
     let after = read_to_end(&first, Position::default(), 100).await[9].position.clone();
     drop(first);
-    writer.delivered(&sent[20..]).await.expect("kafka takes them");
+    taken(&writer, &sent[20..]).await;
     let second = start(&config, Some(100));
     connected(&second).await;
     assert_eq!(events(&read_to_end(&second, after, 100).await, task), sent[10..]);
@@ -217,7 +217,7 @@ async fn what_a_dead_owner_had_stored_is_told_by_whoever_ends_its_attempt() {
     store.put(&told[..5]);
     // It dies before it tells the last two.
     owner.publish(&told[..3]);
-    owner.delivered(&told[2..3]).await.expect("kafka takes it");
+    taken(&owner, &told[2..3]).await;
     // Who changes the task next may find a transition's facts in its row: the newest, which the owner has not told either.
     other.publish_found(&told[4..5]);
     store.put(&told[5..]);
@@ -238,9 +238,9 @@ async fn who_finds_a_fact_does_not_tell_it_before_those_that_its_owner_is_about_
         .collect();
     store.put(&told);
     other.publish_found(&told[4..5]);
-    other.delivered(&told[4..5]).await.expect("kafka takes it");
+    taken(&other, &told[4..5]).await;
     owner.publish(&told[..5]);
-    owner.delivered(&told[4..5]).await.expect("kafka takes it");
+    taken(&owner, &told[4..5]).await;
     nodes.assert_heard(&told).await;
 }
 
@@ -256,17 +256,17 @@ async fn what_arrives_in_the_store_after_its_attempts_end_was_told_is_never_told
     owner.publish(&told[..2]);
     // Whoever changes the task meanwhile has inherited the attempt once already when it ends.
     other.publish_found(&told[1..2]);
-    other.delivered(&told[1..2]).await.expect("kafka takes it");
+    taken(&other, &told[1..2]).await;
     store.put(&told[2..3]);
     other.publish(&told[2..3]);
-    other.delivered(&told[2..3]).await.expect("kafka takes it");
+    taken(&other, &told[2..3]).await;
     // The owner's write has an answer at last, after nobody waited for it any more.
     store.put(&[late.clone()]);
     owner.publish(&[late]);
     // An owner that dies before its first fact.
     store.put(&told[3..4]);
     other.publish(&told[3..4]);
-    other.delivered(&told[3..4]).await.expect("kafka takes it");
+    taken(&other, &told[3..4]).await;
     store.put(&[samples::fact(task, 2, 0)]);
     store.put(&told[4..]);
     other.publish(&told[4..]);
@@ -284,10 +284,10 @@ async fn an_end_closes_what_its_own_node_does_not_know_to_be_written() {
     store.put(&told[..1]);
     owner.publish(&told[..1]);
     owner.owe(std::slice::from_ref(&lost));
-    owner.delivered(&told[..1]).await.expect("kafka takes it");
+    taken(&owner, &told[..1]).await;
     store.put(&told[1..]);
     owner.publish(&told[1..]);
-    owner.delivered(&told[1..]).await.expect("kafka takes it");
+    taken(&owner, &told[1..]).await;
     store.put(&[lost]);
     nodes.assert_heard(&told).await;
     assert_eq!(store.read_task(task, None, 10).await, Ok(told.to_vec()));
@@ -299,7 +299,7 @@ async fn a_fact_is_heard_at_once() {
     let (writer, reader) = (start(&config, None), start(&config, Some(2_000)));
     connected(&reader).await;
     let task = TaskId::fresh();
-    writer.delivered(&[samples::fact(task, 0, 0)]).await.expect("kafka takes it");
+    taken(&writer, &[samples::fact(task, 0, 0)]).await;
     let mut head = reader.head();
     let mut took = Vec::new();
     for n in 0..1_000 {

@@ -111,7 +111,7 @@ async fn a_topic_that_was_replaced_is_a_gap_and_then_facts_flow_again() {
     let tasks = tasks();
     let mut listeners = [listen(&log, None), listen(&log, Some(Position(vec![0, 0])))];
     for task in &tasks {
-        log.append(&facts(*task, 0..10)).await.expect("kafka takes them");
+        taken(&log.0, &facts(*task, 0..10)).await;
     }
     for listener in &mut listeners {
         assert_eq!(hear(listener, 60).await.1, 0, "nothing is lost yet");
@@ -124,7 +124,7 @@ async fn a_topic_that_was_replaced_is_a_gap_and_then_facts_flow_again() {
     }
     eventually("the reader is connected again", async || log.is_live()).await;
     let told = facts(tasks[0], 20..30);
-    eventually("kafka takes them", async || log.append(&told).await.is_ok()).await;
+    taken(&log.0, &told).await;
     for listener in &mut listeners {
         assert_eq!(hear(listener, 10).await, (told.clone(), 0));
     }
@@ -136,16 +136,16 @@ async fn a_topic_that_was_replaced_and_has_got_further_is_a_gap_too() {
     let log = log(&config, 100).await;
     let task = tasks()[0];
     let mut listener = listen(&log, None);
-    log.append(&facts(task, 0..2)).await.expect("kafka takes them");
+    taken(&log.0, &facts(task, 0..2)).await;
     assert_eq!(hear(&mut listener, 2).await.1, 0, "nothing is lost yet");
     delete_topic(&config, "training_log").await;
     eventually("it is missed", async || !log.is_live()).await;
     init(&config, &drop).await.expect("topics are created");
     let other = KafkaFacts::start(open(&config), Arc::new(NoStore), None);
-    eventually("kafka takes them", async || other.delivered(&facts(task, 2..60)).await.is_ok()).await;
+    taken(&other, &facts(task, 2..60)).await;
     while !matches!(next(&mut listener).await, Delivery::Gap(_)) {}
     eventually("the reader is connected again", async || log.is_live()).await;
-    log.append(&facts(task, 60..62)).await.expect("kafka takes them");
+    taken(&log.0, &facts(task, 60..62)).await;
     let mut heard = Vec::new();
     while heard.last().is_none_or(|fact: &TaskEvent| fact.seq < Seq::new(1, 61)) {
         heard.extend(hear(&mut listener, 1).await.0);
@@ -158,7 +158,7 @@ async fn what_retention_removed_is_a_gap_and_the_rest_follows() {
     let log = log(&config, 4).await;
     let tasks = tasks();
     for task in &tasks {
-        log.append(&facts(*task, 0..10)).await.expect("kafka takes them");
+        taken(&log.0, &facts(*task, 0..10)).await;
     }
     let (_, gaps) = hear(&mut listen(&log, Some(Position(vec![0, 0]))), 60).await;
     assert_eq!(gaps, 0);
@@ -172,7 +172,7 @@ async fn what_retention_removed_is_a_gap_and_the_rest_follows() {
     let mut behind = listen(&log, Some(Position(vec![1, 2])));
     assert_eq!(next(&mut behind).await, Delivery::Gap(Vec::new()));
     let told = facts(tasks[0], 10..12);
-    log.append(&told).await.expect("kafka takes them");
+    taken(&log.0, &told).await;
     assert_eq!(hear(&mut behind, 2).await, (told, 0));
 }
 

@@ -89,8 +89,7 @@ async fn tasks_are_claimed_by_priority_whichever_node_claims_them() {
     for priority in [0, -50, 100, 7, 50] {
         let parameters = json!({"epochs": 4, "seed": 7});
         let body = json!({"model": "mlp", "dataset": "mnist-10k", "priority": priority, "hyperparameters": parameters});
-        let answer = cluster.try_submit(&body, &Uuid::new_v4().to_string()).await.expect("the API answers");
-        claims.push((priority, answer["id"].as_str().expect("it is taken").to_owned()));
+        claims.push((priority, cluster.taken(&body, &Uuid::new_v4().to_string()).await));
     }
     let mut claimed = Vec::new();
     for (priority, id) in &claims {

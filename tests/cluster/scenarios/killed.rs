@@ -33,7 +33,8 @@ async fn a_worker_killed_in_mid_epoch_loses_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn workers_killed_again_and_again_lose_nothing() {
     const KILLS: u64 = 10;
-    let mut cluster = Cluster::start(2).await;
+    // On a slow machine many lives in a row may be too short for a checkpoint.
+    let mut cluster = Cluster::start_with(1, 2, &[("KUBEML__TASKS__NO_PROGRESS_MAX", "1000")]).await;
     let mut listener = cluster.listen();
     let mut ids = Vec::new();
     for (model, epochs) in [("mlp", 40), ("cnn", 2), ("lstm", 2)] {
