@@ -58,12 +58,12 @@ async fn system() -> KafkaConfig {
     config
 }
 
-/// Waits for a fact of the world, which must come true.
 /// Says so again while a busy broker is too late for whoever asks: what is told twice is heard once.
 async fn taken(facts: &KafkaFacts, events: &[TaskEvent]) {
     eventually("kafka takes them", async || facts.delivered(events).await.is_ok()).await;
 }
 
+/// Waits for a fact of the world, which must come true.
 async fn eventually<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
     let wait = async {
         while !holds().await {

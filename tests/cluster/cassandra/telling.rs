@@ -81,7 +81,7 @@ async fn a_fact_whose_writer_went_away_is_told_before_what_ends_its_attempt() ->
         };
         async move { events.append(&[fact(id, 1, 1)], tell).await }
     });
-    passed.recv().await.expect("facts are written so");
+    passed.recv().await.expect("facts are written by this statement");
     appending.abort();
 
     let end = TaskEvent { seq: Seq::attempt_end(1), ..fact(id, 1, 2) };
@@ -103,7 +103,7 @@ async fn a_fact_that_arrives_after_its_attempt_was_closed_is_never_read() -> Kep
     node.events.append(&stored[..3], |_| ()).await?;
     assert!(!node.events.close(id, stored[1].seq, end.seq).await?, "nothing is there");
     node.events.append(&stored[3..], |_| ()).await?;
-    // On its way until now, from an owner who does not know that his attempt has ended; as if no time had passed.
+    // On its way for almost ten seconds, from an owner who does not know that his attempt has ended.
     let late = fact(id, 1, 2);
     let place = |event: &TaskEvent| {
         let seq = i64::try_from(event.seq.0).expect("it fits");
@@ -115,7 +115,7 @@ async fn a_fact_that_arrives_after_its_attempt_was_closed_is_never_read() -> Kep
     let (task, bucket, seq) = place(&late);
     let arrives = "INSERT INTO $.event (task_id, bucket, seq, at, payload) VALUES (?, ?, ?, 0, ?) USING TIMESTAMP ?";
     let bytes = codec::encode(&late).expect("it is short");
-    keyspace.run(arrives, (task, bucket, seq, bytes, ended_at + 1)).await;
+    keyspace.run(arrives, (task, bucket, seq, bytes, ended_at + 9_900_000)).await;
     assert_eq!(node.events.read_task(id, None, 10).await?, stored);
     Ok(())
 }
