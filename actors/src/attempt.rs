@@ -260,6 +260,7 @@ impl Attempt {
     }
 
     async fn finish(&mut self, trained: Trained) -> Result<(), Halt> {
+        self.prune().await;
         let model = self.put(ArtifactKind::FinalModel, trained.step, trained.model).await?;
         let best_model = self.put(ArtifactKind::BestModel, trained.step, trained.best_model).await?;
         let result = TaskResult {

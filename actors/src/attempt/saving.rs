@@ -34,6 +34,7 @@ impl Attempt {
     /// Makes a snapshot durable, and with it the epoch that it closes.
     pub(super) async fn save(&mut self, snapshot: Snapshot, epoch: Option<EpochMetrics>) -> Result<(), Halt> {
         let started = Instant::now();
+        self.prune().await;
         let Snapshot { step, progress, metrics, encode } = snapshot;
         let encoding = spawn_blocking(encode).await;
         let bytes = encoding.map_err(|error| Halt::Crashed(Failure::crashed(format!("checkpoint: {error}"))))?;
@@ -46,7 +47,6 @@ impl Attempt {
         if self.record.no_progress == 0 {
             (self.progressed)();
         }
-        self.prune().await;
         let cost = started.elapsed();
         self.checkpoint_cost = Some(cost);
         self.context.metrics.checkpoint_seconds.with_label_values(&["write"]).observe(cost.as_secs_f64());
@@ -64,8 +64,8 @@ impl Attempt {
         })
     }
 
-    /// Removes what no pointer names any more.
-    async fn prune(&self) {
+    /// Removes what no pointer names any more. Not right after the pointer has moved: the facts of that are on their way.
+    pub(super) async fn prune(&self) {
         let keep: Vec<_> = self.record.checkpoints.iter().map(|checkpoint| checkpoint.artifact.key).collect();
         let pruned = self.context.ports.artifacts.prune(self.record.id, self.fence.attempt, &keep).await;
         if let Err(error) = pruned {

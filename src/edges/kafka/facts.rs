@@ -105,15 +105,10 @@ impl KafkaFacts {
     /// Like `publish`, for facts that some node has made. What came before them may never have been told, or come later
     /// from there: this node then tells all of their attempt.
     pub fn publish_found(&self, events: &[TaskEvent]) -> bool {
-        for event in events {
-            if self.shared.inherits(event) {
-                self.shared.debts.owe(event.task, Owed::Inherited(event.seq.attempt()));
-            }
-            // Behind a fact that is owed the order is kept: the repair sends this one, too.
-            if !self.shared.debts.joins(event.task) {
-                self.shared.send(event);
-            }
+        for event in events.iter().filter(|event| self.shared.inherits(event)) {
+            self.shared.debts.owe(event.task, Owed::Inherited(event.seq.attempt()));
         }
+        self.shared.send(events);
         !events.iter().any(|event| self.shared.debts.has(event.task))
     }
 
@@ -197,19 +192,28 @@ impl Shared {
         true
     }
 
-    fn send(&self, event: &TaskEvent) {
-        let (task, seq, debts) = (event.task, event.seq, self.debts.clone());
-        let told = move |result: Result<(), KafkaError>| {
-            if result.is_err() {
-                debts.owe(task, Owed::From(seq));
+    /// All are made before the first goes out: they then follow each other so closely that one request takes them along.
+    fn send(&self, events: &[TaskEvent]) {
+        let made: Vec<_> = events.iter().map(|event| (event, self.message(event))).collect();
+        for (event, message) in &made {
+            let (task, seq) = (event.task, event.seq);
+            // Behind a fact that is owed the order is kept: the repair sends this one, too.
+            if self.debts.joins(task) {
+                continue;
             }
-        };
-        match self.message(event) {
-            Ok(message) => {
-                self.kafka.producer.send(self.addressed(&message), Box::new(told));
+            match message {
+                Ok(message) => {
+                    let debts = self.debts.clone();
+                    let told = move |result: Result<(), KafkaError>| {
+                        if result.is_err() {
+                            debts.owe(task, Owed::From(seq));
+                        }
+                    };
+                    self.kafka.producer.send(self.addressed(message), Box::new(told));
+                }
+                // It is in the store, so it was encoded before.
+                Err(error) => tracing::warn!(%task, %seq, %error, "a fact cannot be sent"),
             }
-            // It is in the store, so it was encoded before.
-            Err(error) => tracing::warn!(%task, %seq, %error, "a fact cannot be sent"),
         }
     }
 
