@@ -1,9 +1,10 @@
 //! What is kept, and what goes when it is old.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use kubeml_actors::{
     context::Settings,
+    in_memory::InMemoryArtifactStore,
     ports::{Position, TaskFilter},
     retention::Retention,
     spec::SpecDraft,
@@ -37,5 +38,20 @@ async fn ended_tasks_and_old_facts_go_and_nothing_else_does() {
     assert!(!world.ports.events.read_task(running, None, 10).await.unwrap().is_empty());
     assert!(world.ports.events.read_all(&Position::default(), 10).await.unwrap().gap);
     assert_eq!(world.ports.tasks.list(&TaskFilter::default(), None, 10).await.unwrap().records.len(), 1);
+    node.tree.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_a_tasks_checkpoints_only_those_stay_that_its_record_names() {
+    let artifacts = Arc::new(InMemoryArtifactStore::new());
+    let mut world = World::new();
+    world.ports.artifacts = artifacts.clone();
+    let node = world.start(Settings::default()).await;
+    let id = node.submit(SpecDraft { epochs: Some(6), ..draft() }).await;
+    let record = node.expect_success(id).await;
+    let result = record.result.unwrap();
+    let named = record.checkpoints.iter().map(|checkpoint| checkpoint.artifact.key);
+    let named: BTreeSet<_> = named.chain([result.model.key, result.best_model.key]).collect();
+    assert_eq!((named.len(), artifacts.keys().into_iter().collect()), (4, named));
     node.tree.stop().await;
 }
