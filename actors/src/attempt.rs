@@ -22,8 +22,8 @@ use crate::{
     commit::CommitError,
     context::Context,
     dataset_loader::{DatasetLoader, Loaded},
-    ports::{Control, EngineError, Fitted, PortError, Report, Trained, Work},
-    task::{ArtifactKey, ArtifactKind, Failure, FailureKind, Fence, TaskRecord, TaskResult},
+    ports::{Control, EngineError, Fitted, PortError, Report, Work},
+    task::{Failure, FailureKind, Fence, TaskRecord},
     trainer::Order,
     transition::{Input, Next, Refused},
 };
@@ -71,6 +71,8 @@ pub struct Attempt {
     teller: telling::Teller,
     /// What the last checkpoint took.
     checkpoint_cost: Option<Duration>,
+    /// Something may be stored that no pointer names.
+    has_leftovers: bool,
     /// The node's, when it was last seen to hold the task.
     standing: Option<u64>,
 }
@@ -88,8 +90,21 @@ impl Attempt {
         // The claim has written the attempt's fact 0.
         let teller = telling::Teller::new(record.id, fence.attempt, 1);
         let standing = context.presence.standing();
-        let checkpoint_cost = None;
-        Self { context, loader, slot, record, fence, control, stop, progressed, teller, checkpoint_cost, standing }
+        Self {
+            context,
+            loader,
+            slot,
+            record,
+            fence,
+            control,
+            stop,
+            progressed,
+            teller,
+            checkpoint_cost: None,
+            // An earlier one's, perhaps.
+            has_leftovers: fence.attempt > 1,
+            standing,
+        }
     }
 
     /// Returns when the attempt has ended in the store, or with the failure of its trainer.
@@ -259,29 +274,6 @@ impl Attempt {
         }
     }
 
-    async fn finish(&mut self, trained: Trained) -> Result<(), Halt> {
-        self.prune().await;
-        let model = self.put(ArtifactKind::FinalModel, trained.step, trained.model).await?;
-        let best_model = self.put(ArtifactKind::BestModel, trained.step, trained.best_model).await?;
-        let result = TaskResult {
-            attempt: self.fence.attempt,
-            progress: trained.progress,
-            metrics: trained.metrics,
-            test_loss: trained.test_loss,
-            test_accuracy: trained.test_accuracy,
-            best_test_accuracy: trained.best_test_accuracy,
-            confusion: trained.confusion,
-            weights_sha256: trained.weights_sha256,
-            kernel_set: trained.kernel_set,
-            stop_reason: trained.stop_reason,
-            model,
-            best_model,
-        };
-        self.commit(Input::Finish { fence: self.fence, result: Box::new(result) }).await?;
-        self.announce().await;
-        Ok(())
-    }
-
     async fn stopped(&mut self, why: StopWhy) {
         match why {
             StopWhy::Drain => self.end(Failure::drained()).await,
@@ -326,6 +318,7 @@ impl Attempt {
         self.confirm_told().await?;
         match self.context.committer.commit_from(self.record.clone(), &input).await {
             Ok(Next { record, facts }) => {
+                self.has_leftovers |= self.record.checkpoints.iter().any(|before| !record.checkpoints.contains(before));
                 self.record = record;
                 self.teller.told(facts.len());
                 Ok(())
@@ -338,13 +331,10 @@ impl Attempt {
 
     /// What was to be written is so already: whoever looks next needs the record that says so.
     async fn read_again(&mut self) -> Result<(), Halt> {
+        self.has_leftovers = true;
         let read = self.context.ports.tasks.get(self.record.id).await;
         self.record = read.map_err(|error| Halt::Ended(port_failure(&error)))?.ok_or(Halt::Fenced)?;
         Ok(())
-    }
-
-    fn key(&self, kind: ArtifactKind, step: u64) -> ArtifactKey {
-        ArtifactKey { task: self.record.id, attempt: self.fence.attempt, step, kind }
     }
 }
 

@@ -5,8 +5,8 @@ use tokio::{task::spawn_blocking, time::Instant};
 
 use super::{Attempt, Halt, port_failure};
 use crate::{
-    ports::{PortError, Snapshot},
-    task::{ArtifactKind, ArtifactRef, Checkpoint, EpochMetrics, Failure},
+    ports::{PortError, Snapshot, Trained},
+    task::{ArtifactKey, ArtifactKind, ArtifactRef, Checkpoint, EpochMetrics, Failure, TaskResult},
     transition::Input,
 };
 
@@ -57,7 +57,31 @@ impl Attempt {
         Ok(())
     }
 
-    pub(super) async fn put(&self, kind: ArtifactKind, step: u64, bytes: Bytes) -> Result<ArtifactRef, Halt> {
+    /// Makes the models durable, then says that the task has succeeded with them.
+    pub(super) async fn finish(&mut self, trained: Trained) -> Result<(), Halt> {
+        self.prune().await;
+        let model = self.put(ArtifactKind::FinalModel, trained.step, trained.model).await?;
+        let best_model = self.put(ArtifactKind::BestModel, trained.step, trained.best_model).await?;
+        let result = TaskResult {
+            attempt: self.fence.attempt,
+            progress: trained.progress,
+            metrics: trained.metrics,
+            test_loss: trained.test_loss,
+            test_accuracy: trained.test_accuracy,
+            best_test_accuracy: trained.best_test_accuracy,
+            confusion: trained.confusion,
+            weights_sha256: trained.weights_sha256,
+            kernel_set: trained.kernel_set,
+            stop_reason: trained.stop_reason,
+            model,
+            best_model,
+        };
+        self.commit(Input::Finish { fence: self.fence, result: Box::new(result) }).await?;
+        self.announce().await;
+        Ok(())
+    }
+
+    async fn put(&self, kind: ArtifactKind, step: u64, bytes: Bytes) -> Result<ArtifactRef, Halt> {
         self.context.ports.artifacts.put(self.key(kind, step), bytes).await.map_err(|error| {
             self.context.metrics.checkpoint_failures.inc();
             Halt::Ended(port_failure(&error))
@@ -65,12 +89,20 @@ impl Attempt {
     }
 
     /// Removes what no pointer names any more. Not right after the pointer has moved: the facts of that are on their way.
-    pub(super) async fn prune(&self) {
+    async fn prune(&mut self) {
+        if !self.has_leftovers {
+            return;
+        }
         let keep: Vec<_> = self.record.checkpoints.iter().map(|checkpoint| checkpoint.artifact.key).collect();
         let pruned = self.context.ports.artifacts.prune(self.record.id, self.fence.attempt, &keep).await;
-        if let Err(error) = pruned {
-            tracing::debug!(task = %self.record.id, %error, "old checkpoints not removed");
+        match pruned {
+            Ok(()) => self.has_leftovers = false,
+            Err(error) => tracing::debug!(task = %self.record.id, %error, "old checkpoints not removed"),
         }
+    }
+
+    fn key(&self, kind: ArtifactKind, step: u64) -> ArtifactKey {
+        ArtifactKey { task: self.record.id, attempt: self.fence.attempt, step, kind }
     }
 
     fn observe_epoch(&self, epoch: &EpochMetrics) {
