@@ -9,7 +9,7 @@ use super::{
 };
 use crate::chores::cluster::Cluster;
 
-const RUNS: usize = 3;
+const RUNS: usize = 10;
 const TASK_LIMIT: Duration = Duration::from_secs(300);
 const GOAL_MEDIAN: Duration = Duration::from_millis(5);
 const GOAL_P99: Duration = Duration::from_millis(25);
