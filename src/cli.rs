@@ -12,8 +12,10 @@ use crate::config::{Config as Settled, Format, Problems, Sources, Telemetry, loa
 
 pub mod admin;
 pub mod backend;
+pub mod catalogue;
 pub mod config;
 pub mod display;
+pub mod fields;
 pub mod remote;
 pub mod serve;
 pub mod signals;
@@ -43,6 +45,8 @@ enum Command {
     Serve(serve::Serve),
     /// Train models and show how they do; exits 0 only if all of them succeeded
     Train(Box<train::Train>),
+    /// Show the models, hyperparameters and metrics, with bounds and defaults
+    Catalogue(catalogue::Catalogue),
     /// Set up what a cluster's nodes work with
     #[command(subcommand)]
     Admin(admin::Command),
@@ -63,6 +67,10 @@ impl Cli {
                 start_logging(&config.telemetry, "warn");
                 run_to_end(train.run(config))
             }),
+            Command::Catalogue(catalogue) => {
+                print!("{}", catalogue.text());
+                ExitCode::SUCCESS
+            }
             Command::Admin(command) => with_config(sources, |config| {
                 start_logging(&config.telemetry, "warn");
                 run_to_end(command.run(config))

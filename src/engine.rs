@@ -1,4 +1,4 @@
-//! The `Engine` port over `kubeml-train`: its threads, their priority, and the translation both ways.
+//! The `Engine` port over `kubeml-train`: its threads, their priority, and what its errors mean for a task.
 //!
 //! Training blocks, so it has an OS thread of its own per attempt; dropping the future of `fit` has that thread stop at
 //! its next batch.
@@ -13,8 +13,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use kubeml_actors::{
     dataset::Dataset,
-    ports::{Control, Engine, EngineError, Fitted, Work},
-    task::StopReason,
+    ports::{Control, Engine, EngineError, Fitted, Trained, Work},
+    task::FailureKind,
 };
 use kubeml_train as train;
 use tokio::sync::oneshot;
@@ -50,7 +50,7 @@ impl CandleEngine {
         if let Some(data) = prepared.iter().find(|data| data.hash() == dataset.manifest.sha256) {
             return Ok(data.clone());
         }
-        let data = translate::data(dataset).map_err(|error| EngineError::Invalid(error.to_string()))?;
+        let data = translate::data(dataset)?;
         prepared.insert(0, data.clone());
         prepared.truncate(PREPARED_MAX);
         Ok(data)
@@ -70,10 +70,12 @@ impl Engine for CandleEngine {
             // Nobody listens any more when the attempt was aborted.
             let _ = sender.send(fit(&work, &data, &threads));
         });
-        spawned.map_err(|error| EngineError::Failed(format!("cannot start a training thread: {error}")))?;
+        spawned.map_err(|error| {
+            EngineError::failed(FailureKind::Infrastructure, format!("cannot start a training thread: {error}"))
+        })?;
         let outcome = outcome.await;
         stop.0 = None;
-        outcome.unwrap_or_else(|_| Err(EngineError::Failed("the training thread panicked".to_owned())))
+        outcome.unwrap_or_else(|_| Err(EngineError::failed(FailureKind::Crashed, "the training thread panicked")))
     }
 }
 
@@ -97,24 +99,19 @@ fn give_way() {
 }
 
 fn fit(work: &Work, data: &train::Data, threads: &train::Threads) -> Result<Fitted, EngineError> {
-    let spec = translate::spec(&work.spec);
     let resume = work.checkpoint.as_deref().map(train::Checkpoint::decode).transpose();
     let resume = resume.map_err(|error| EngineError::BadCheckpoint(error.to_string()))?;
     let mut listener = Listener::new(work, Instant::now());
-    let outcome = train::fit(&spec, data, resume, threads, &mut listener).map_err(translate::error)?;
+    let outcome = train::fit(&work.spec, data, resume, threads, &mut listener).map_err(translate::error)?;
     Ok(match outcome {
-        train::Outcome::Finished(trained) => Fitted::Finished(Box::new(listener.trained(*trained))),
-        train::Outcome::Stopped(snapshot) => Fitted::Stopped(listener.snapshot(*snapshot)),
+        train::Ended::Finished(trained) => Fitted::Finished(Box::new(trained_by(*trained))),
+        train::Ended::Stopped(snapshot) => Fitted::Stopped(listener.snapshot(*snapshot)),
     })
 }
 
-fn stop_reason(reason: train::fit::StopReason) -> StopReason {
-    match reason {
-        train::fit::StopReason::Completed => StopReason::Completed,
-        train::fit::StopReason::TargetAccuracy => StopReason::TargetAccuracy,
-        train::fit::StopReason::Patience => StopReason::Patience,
-        train::fit::StopReason::MaxSeconds => StopReason::MaxSeconds,
-    }
+fn trained_by(trained: train::Trained) -> Trained {
+    let train::Trained { outcome, model, best_model, .. } = trained;
+    Trained { outcome, model: model.into(), best_model: best_model.into() }
 }
 
 fn encode(snapshot: &train::Snapshot) -> Bytes {

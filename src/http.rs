@@ -131,6 +131,7 @@ fn api_routes(api: &Arc<Api>) -> Vec<Route> {
         get("api" / "v1" / "tasks" / Id / "model") => model::download;
         get("api" / "v1" / "events") => events::of_all;
 
+        get("api" / "v1" / "catalogue") => data::catalogue;
         get("api" / "v1" / "datasets") => data::datasets;
         get("api" / "v1" / "datasets" / Name) => data::dataset;
         post("api" / "v1" / "datasets" / Name / "warm") => data::warm;

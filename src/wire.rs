@@ -9,9 +9,9 @@ mod body;
 mod event;
 mod view;
 
-pub use body::{BodyProblem, TaskBody, read_task_body};
+pub use body::{TaskBody, read_task_body};
 pub use event::{Body, Event};
-pub use view::{DatasetView, FailureView, MetricsView, ProgressView, SpecView, TaskView, wire_hyperparameters};
+pub use view::{DatasetView, FailureView, MetricsView, ProgressView, SpecView, TaskView};
 
 use kubeml_actors::timestamp::Timestamp;
 

@@ -145,14 +145,15 @@ impl Attempt {
     async fn recover(&mut self, error: EngineError) -> Result<(), Halt> {
         match (error, self.record.newest_checkpoint().copied()) {
             (EngineError::BadCheckpoint(why), Some(newest)) => self.lose_checkpoint(newest.artifact, why).await,
-            (error, _) => Err(halt(&error)),
+            (error, _) => Err(halt(error)),
         }
     }
 
     /// The dataset may have to be downloaded first; the attempt is alive meanwhile, and hears when it shall stop.
     async fn load(&mut self) -> Result<Loaded, Halt> {
         let loader = self.loader.clone();
-        let mut loading = pin!(loader.load(self.record.spec.dataset.clone(), self.record.dataset.clone()));
+        let mut loading =
+            pin!(loader.load(self.record.spec.dataset().clone(), self.record.dataset.as_deref().cloned()));
         let mut beats = interval(BEAT_INTERVAL);
         loop {
             tokio::select! {
@@ -171,7 +172,7 @@ impl Attempt {
     /// Runs the engine, and does what it asks for meanwhile.
     async fn fit(&mut self, loaded: &Loaded, checkpoint: Option<Bytes>) -> Result<Result<Fitted, EngineError>, Halt> {
         let (reports, mut heard) = mpsc::channel(REPORTS);
-        self.control.set_progress(self.record.progress);
+        self.control.set_progress(*self.record.progress);
         let engine = self.context.ports.engine.clone();
         let mut fitting = pin!(maybe_done(engine.fit(Work {
             task: self.record.id,
@@ -364,12 +365,13 @@ fn ticks(period: Duration) -> tokio::time::Interval {
     ticks
 }
 
-fn halt(error: &EngineError) -> Halt {
-    let failure = Failure::new(error.failure_kind(), error.to_string());
-    match error {
-        EngineError::Invalid(_) | EngineError::Diverged(_) => Halt::Ended(failure),
-        EngineError::BadCheckpoint(_) | EngineError::Failed(_) => Halt::Crashed(failure),
-    }
+/// A trainer whose training crashed is replaced; every other failure is the attempt's alone.
+fn halt(error: EngineError) -> Halt {
+    let failure = match error {
+        EngineError::Failed(failure) => failure,
+        EngineError::BadCheckpoint(why) => Failure::crashed(why),
+    };
+    if failure.kind == FailureKind::Crashed { Halt::Crashed(failure) } else { Halt::Ended(failure) }
 }
 
 fn port_failure(error: &PortError) -> Failure {

@@ -186,7 +186,7 @@ impl Committer {
             }
             state if state.is_terminal() => {
                 let since = after.started_at.unwrap_or(after.updated_at);
-                let labels = [after.spec.model.as_str(), state.as_str()];
+                let labels = [after.spec.model().as_str(), state.as_str()];
                 let taken = after.updated_at.since(since).as_secs_f64();
                 self.metrics.task_duration_seconds.with_label_values(&labels).observe(taken);
             }

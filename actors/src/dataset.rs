@@ -18,7 +18,8 @@ pub const CUT_BYTES: usize = CHUNK_BYTES - (8 << 10);
 
 /// BLAKE3 of a chunk's bytes: its name in every store and cache.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct ChunkHash(pub [u8; 32]);
+#[serde(transparent)]
+pub struct ChunkHash(#[serde(with = "serde_bytes")] pub [u8; 32]);
 
 impl ChunkHash {
     pub fn of(bytes: &[u8]) -> Self {

@@ -6,6 +6,7 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
+use kubeml_spec::{DatasetChoice, FALLBACK_DATASET};
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use tokio::time::Instant;
 
@@ -14,7 +15,6 @@ use crate::{
     dataset::{Dataset, Manifest},
     handle::{Handle, Mail, Permit},
     metrics::ActorKind,
-    spec::{DatasetChoice, FALLBACK_DATASET},
     task::DatasetUsed,
 };
 

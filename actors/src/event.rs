@@ -6,10 +6,11 @@
 
 use std::fmt;
 
+use kubeml_spec::EpochMetrics;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    task::{EpochMetrics, Failure, Progress, TaskId, TaskResult},
+    task::{Failure, Progress, TaskId, TaskResult},
     timestamp::Timestamp,
 };
 
@@ -86,12 +87,14 @@ pub struct TaskEvent {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum LogLevel {
     Info,
     Warn,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum EventKind {
     Queued,
     Claimed { worker_id: String },
@@ -102,7 +105,7 @@ pub enum EventKind {
     Log { level: LogLevel, message: String },
     AttemptFailed { failure: Failure, charged: bool },
     CancelRequested,
-    Succeeded { result: Box<TaskResult> },
+    Succeeded { result: Box<TaskResult>, last: EpochMetrics },
     Failed { failure: Failure },
     Cancelled,
 }

@@ -17,7 +17,6 @@ pub mod timestamp;
 
 pub mod dataset;
 pub mod event;
-pub mod spec;
 pub mod task;
 pub mod transition;
 

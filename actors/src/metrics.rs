@@ -3,15 +3,13 @@
 //!
 //! Labels are closed sets, and every series exists from the start: an alert on a rate never misses the first failure.
 
+use kubeml_spec::ModelKind;
 use prometheus::{
     Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     Registry, core::Collector,
 };
 
-use crate::{
-    spec::ModelKind,
-    task::{FailureKind, TaskState},
-};
+use crate::task::{FailureKind, TaskState};
 
 /// The kinds of actors, named like their files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -181,7 +179,7 @@ impl Metrics {
                 self.task_transitions.with_label_values(&[from.as_str(), to.as_str()]);
             }
         }
-        for model in ModelKind::ALL.map(ModelKind::as_str) {
+        for model in ModelKind::names() {
             self.train_samples.with_label_values(&[model]);
             self.train_samples_per_second.with_label_values(&[model]);
             for outcome in TaskState::ALL.into_iter().filter(|state| state.is_terminal()) {

@@ -7,12 +7,12 @@ use std::{collections::HashMap, sync::Arc};
 use crate::{
     dataset::{ChunkHash, Manifest, RawDataset},
     event::TaskEvent,
-    spec::ModelKind,
     task::{ArtifactKey, ArtifactRef, TaskId, TaskRecord, TaskState},
     timestamp::Timestamp,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
+use kubeml_spec::ModelKind;
 
 mod engine;
 mod log;
@@ -67,7 +67,7 @@ pub struct TaskFilter {
 impl TaskFilter {
     pub fn admits(&self, record: &TaskRecord) -> bool {
         self.state.is_none_or(|state| state == record.state)
-            && self.model.is_none_or(|model| model == record.spec.model)
+            && self.model.is_none_or(|model| model == record.spec.model())
     }
 }
 
@@ -129,7 +129,7 @@ pub struct Hint {
 
 impl Hint {
     pub fn of(record: &TaskRecord) -> Self {
-        Self { task: record.id, model: Some(record.spec.model) }
+        Self { task: record.id, model: Some(record.spec.model()) }
     }
 }
 

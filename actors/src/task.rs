@@ -5,21 +5,18 @@
 
 use std::{fmt, str::FromStr};
 
+use kubeml_spec::{Epochs, Kept, TaskSpec, Unknown};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::{
     event::{EventKind, Seq, TaskEvent},
-    spec::TaskSpec,
     timestamp::Timestamp,
 };
 
 mod product;
 
-pub use product::{
-    ArtifactKey, ArtifactKind, ArtifactRef, Best, Checkpoint, DatasetUsed, EpochMetrics, Metrics, Progress, Reached,
-    StopReason, TaskResult,
-};
+pub use product::{ArtifactKey, ArtifactKind, ArtifactRef, Checkpoint, DatasetUsed, Progress, Reached, TaskResult};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct TaskId(pub Uuid);
@@ -73,6 +70,7 @@ impl Incarnation {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum TaskState {
     Pending,
     Running,
@@ -120,6 +118,7 @@ pub struct Owner {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum FailureKind {
     /// Trying again cannot help: a bad spec, another dataset under the same name, a time limit.
     Permanent,
@@ -183,12 +182,13 @@ pub struct Submission {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TaskRecord {
     pub id: TaskId,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     pub tags: Vec<String>,
     pub priority: i32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_of: Option<TaskId>,
     pub spec: TaskSpec,
-    pub spec_hash: [u8; 32],
 
     pub state: TaskState,
     /// Grows by one with every accepted transition.
@@ -197,46 +197,58 @@ pub struct TaskRecord {
     pub op_id: Uuid,
     /// The current or last attempt; 0 before the first claim.
     pub attempt: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<Owner>,
     /// The current or last holder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub worker_id: Option<String>,
     /// Consecutive attempts, the running one included, without a newer checkpoint.
     pub no_progress: u32,
     /// Since when attempts have ended for no fault of the task; cleared by progress.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub blocked_since: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_before: Option<Timestamp>,
     pub cancel_requested: bool,
 
-    pub dataset: Option<DatasetUsed>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dataset: Option<Kept<DatasetUsed>>,
     /// The furthest that ever was in a checkpoint: only what lies beyond it is progress.
     pub reached: Reached,
     /// Newest first, at most two.
-    pub checkpoints: Vec<Checkpoint>,
-    pub progress: Progress,
-    pub metrics: Metrics,
-    pub result: Option<TaskResult>,
+    pub checkpoints: Vec<Kept<Checkpoint>>,
+    pub progress: Kept<Progress>,
+    /// The metrics of every finished epoch, once.
+    pub epochs: Epochs,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub result: Option<Kept<TaskResult>>,
     /// How the last attempt ended, when it ended badly; for a FAILED task, why.
-    pub failure: Option<Failure>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<Kept<Failure>>,
     /// The terminal fact is in the log.
     pub announced: bool,
 
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_at: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finished_at: Option<Timestamp>,
+
+    #[serde(flatten)]
+    pub unknown: Unknown,
 }
 
 impl TaskRecord {
     pub fn submitted(submission: Submission, op_id: Uuid, now: Timestamp) -> Self {
         let Submission { id, name, tags, priority, retry_of, spec } = submission;
-        let progress = Progress { epochs: spec.hyperparameters.epochs, ..Progress::default() };
+        let progress = Progress { epochs: spec.hyperparameters().epochs, ..Progress::default() };
         Self {
             id,
             name,
             tags,
             priority,
             retry_of,
-            spec_hash: spec.hash(),
             spec,
             state: TaskState::Pending,
             version: 1,
@@ -251,8 +263,8 @@ impl TaskRecord {
             dataset: None,
             reached: Reached::default(),
             checkpoints: Vec::new(),
-            progress,
-            metrics: Metrics::default(),
+            progress: progress.into(),
+            epochs: Epochs::default(),
             result: None,
             failure: None,
             announced: false,
@@ -260,13 +272,14 @@ impl TaskRecord {
             updated_at: now,
             started_at: None,
             finished_at: None,
+            unknown: Unknown::new(),
         }
     }
 
     /// Whether the same person asked for the same thing: what a repeated `Idempotency-Key` is compared by.
     pub fn asks_the_same_as(&self, other: &Self) -> bool {
-        (self.spec_hash, &self.name, &self.tags, self.priority)
-            == (other.spec_hash, &other.name, &other.tags, other.priority)
+        (self.spec.hash(), &self.name, &self.tags, self.priority)
+            == (other.spec.hash(), &other.name, &other.tags, other.priority)
     }
 
     pub fn holds(&self, fence: Fence) -> bool {
@@ -295,7 +308,7 @@ impl TaskRecord {
     }
 
     pub fn newest_checkpoint(&self) -> Option<&Checkpoint> {
-        self.checkpoints.first()
+        self.checkpoints.first().map(|checkpoint| &checkpoint.known)
     }
 
     /// The step at which the next attempt starts.
@@ -307,8 +320,11 @@ impl TaskRecord {
     pub fn terminal_fact(&self) -> Option<TaskEvent> {
         let kind = match self.state {
             TaskState::Pending | TaskState::Running => return None,
-            TaskState::Succeeded => EventKind::Succeeded { result: Box::new(self.result.clone()?) },
-            TaskState::Failed => EventKind::Failed { failure: self.failure.clone()? },
+            TaskState::Succeeded => {
+                let last = self.epochs.last().copied().unwrap_or_default();
+                EventKind::Succeeded { result: Box::new(self.result.clone()?.known), last }
+            }
+            TaskState::Failed => EventKind::Failed { failure: self.failure.clone()?.known },
             TaskState::Cancelled => EventKind::Cancelled,
         };
         let at = self.finished_at.unwrap_or(self.updated_at);

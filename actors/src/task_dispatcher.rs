@@ -6,6 +6,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use kubeml_spec::DEFAULT_DATASET;
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use uuid::Uuid;
 
@@ -17,7 +18,6 @@ use crate::{
     handle::{AskError, Handle, Mail},
     metrics::ActorKind,
     ports::{Hint, Inserted, ListCursor, PortError, TaskFilter, TaskPage},
-    spec::DEFAULT_DATASET,
     task::{Submission, TaskId, TaskRecord, TaskState},
     trainer_pool::TrainerPool,
     transition::{Input, Refused},
@@ -180,7 +180,7 @@ impl Desk {
 
     /// The default dataset may turn out to be the built-in one; then there is nothing to warm.
     fn warm_ahead(&self, record: &TaskRecord) {
-        let dataset = &record.spec.dataset;
+        let dataset = &record.spec.dataset();
         if dataset.explicit || dataset.name != DEFAULT_DATASET {
             self.warmer.warm_ahead(dataset.name.clone());
         }

@@ -14,13 +14,14 @@
 
 use std::time::Duration;
 
+use kubeml_spec::{EpochMetrics, Kept};
 use uuid::Uuid;
 
 use crate::{
     event::{EventKind, LogLevel, Seq, TaskEvent},
     task::{
-        ArtifactRef, Checkpoint, DatasetUsed, EpochMetrics, Failure, FailureKind, Fence, Metrics, Owner, Progress,
-        TaskRecord, TaskResult, TaskState,
+        ArtifactRef, Checkpoint, DatasetUsed, Failure, FailureKind, Fence, Owner, Progress, TaskRecord, TaskResult,
+        TaskState,
     },
     timestamp::Timestamp,
 };
@@ -45,6 +46,7 @@ pub enum Input {
     SaveCheckpoint {
         fence: Fence,
         checkpoint: Checkpoint,
+        progress: Progress,
         finished_epoch: Option<EpochMetrics>,
         n: u64,
     },
@@ -148,8 +150,8 @@ pub fn transition(record: &TaskRecord, input: &Input, moment: &Moment) -> Result
             | Input::ConfirmCancel { fence },
         ) if !record.holds(*fence) => Err(Refused::StaleFence),
         (Running, Input::Start { dataset, n, .. }) => step.start(dataset, *n),
-        (Running, Input::SaveCheckpoint { checkpoint, finished_epoch, n, .. }) => {
-            step.save_checkpoint(checkpoint, finished_epoch.as_ref(), *n)
+        (Running, Input::SaveCheckpoint { checkpoint, progress, finished_epoch, n, .. }) => {
+            step.save_checkpoint(checkpoint, progress, finished_epoch.as_ref(), *n)
         }
         (Running, Input::LoseCheckpoint { lost, why, n, .. }) => step.lose_checkpoint(lost, why, *n),
         (Running, Input::Finish { result, .. }) => step.finish(result),
@@ -227,7 +229,7 @@ impl Step<'_> {
         if self.record.no_progress > self.moment.limits.no_progress_max {
             return self.fail(self.budget_spent());
         }
-        let (progress, metrics) = self.standing(&self.record.checkpoints);
+        let progress = self.record.progress.resumed_at(self.record.resume_step()).into();
         let attempt = self.record.attempt + 1;
         let record = TaskRecord {
             state: TaskState::Running,
@@ -237,7 +239,6 @@ impl Step<'_> {
             no_progress: self.record.no_progress + 1,
             not_before: None,
             progress,
-            metrics,
             ..self.record.clone()
         };
         self.next(record, vec![(Seq::new(attempt, 0), EventKind::Claimed { worker_id: worker_id.to_owned() })])
@@ -254,20 +255,28 @@ impl Step<'_> {
             fact(EventKind::Log { level: LogLevel::Warn, message: format!("training on {}: {why}", dataset.name) });
         }
         let record = TaskRecord {
-            dataset: Some(self.record.dataset.clone().unwrap_or_else(|| dataset.clone())),
+            dataset: Some(self.record.dataset.clone().unwrap_or_else(|| dataset.clone().into())),
             started_at: Some(self.record.started_at.unwrap_or(self.moment.now)),
             ..self.record.clone()
         };
         self.next(record, facts)
     }
 
-    fn save_checkpoint(&self, new: &Checkpoint, epoch: Option<&EpochMetrics>, n: u64) -> Result<Next, Refused> {
+    fn save_checkpoint(
+        &self,
+        new: &Checkpoint,
+        progress: &Progress,
+        epoch: Option<&EpochMetrics>,
+        n: u64,
+    ) -> Result<Next, Refused> {
         let newest = self.record.newest_checkpoint();
         if newest.is_some_and(|newest| new.reached() <= newest.reached()) {
             return Err(Refused::NotNewer);
         }
-        let mut checkpoints = vec![*new];
-        checkpoints.extend(newest.copied());
+        let mut checkpoints = vec![Kept::from(*new)];
+        checkpoints.extend(self.record.checkpoints.first().cloned());
+        let mut epochs = self.record.epochs.clone();
+        epoch.into_iter().for_each(|epoch| epochs.push(*epoch));
         let reached = self.record.reached;
         let attempt = self.record.attempt;
         let mut facts = vec![(Seq::new(attempt, n), EventKind::CheckpointSaved { step: new.step() })];
@@ -277,8 +286,8 @@ impl Step<'_> {
         let further = new.reached() > reached;
         let record = TaskRecord {
             checkpoints,
-            progress: new.progress,
-            metrics: new.metrics,
+            progress: (*progress).into(),
+            epochs,
             reached: reached.max(new.reached()),
             no_progress: if further { 0 } else { self.record.no_progress },
             blocked_since: self.record.blocked_since.filter(|_| !further),
@@ -294,17 +303,16 @@ impl Step<'_> {
         };
         let message = format!("the checkpoint of step {} is lost: {why}", lost.step());
         let fact = (Seq::new(self.record.attempt, n), EventKind::Log { level: LogLevel::Warn, message });
-        let (progress, metrics) = self.standing(rest);
-        let record = TaskRecord { checkpoints: rest.to_vec(), progress, metrics, ..self.record.clone() };
+        let progress = self.record.progress.resumed_at(rest.first().map_or(0, |newest| newest.step())).into();
+        let record = TaskRecord { checkpoints: rest.to_vec(), progress, ..self.record.clone() };
         self.next(record, vec![fact])
     }
 
     fn finish(&self, result: &TaskResult) -> Result<Next, Refused> {
         self.next(
             TaskRecord {
-                progress: result.progress,
-                metrics: result.metrics,
-                result: Some(result.clone()),
+                progress: self.record.progress.ended(&result.outcome, self.record.epochs.last()).into(),
+                result: Some(result.clone().into()),
                 failure: None,
                 no_progress: 0,
                 ..self.ended(TaskState::Succeeded)
@@ -338,7 +346,7 @@ impl Step<'_> {
             no_progress: self.record.no_progress.saturating_sub(u32::from(!charged)),
             blocked_since: if blocked { self.record.blocked_since.or(Some(now)) } else { self.record.blocked_since },
             not_before: (retry_after > Duration::ZERO).then(|| now.plus(retry_after)),
-            failure: Some(failure.clone()),
+            failure: Some(failure.clone().into()),
             ..self.record.clone()
         };
         // Progress has paid for it.
@@ -356,7 +364,7 @@ impl Step<'_> {
     }
 
     fn fail(&self, failure: Failure) -> Result<Next, Refused> {
-        self.next(TaskRecord { failure: Some(failure), ..self.ended(TaskState::Failed) }, Vec::new())
+        self.next(TaskRecord { failure: Some(failure.into()), ..self.ended(TaskState::Failed) }, Vec::new())
     }
 
     fn announce(&self) -> Result<Next, Refused> {
@@ -365,13 +373,6 @@ impl Step<'_> {
 
     fn ended(&self, state: TaskState) -> TaskRecord {
         TaskRecord { state, owner: None, not_before: None, finished_at: Some(self.moment.now), ..self.record.clone() }
-    }
-
-    /// Where an attempt that resumes from the first of `checkpoints` stands.
-    fn standing(&self, checkpoints: &[Checkpoint]) -> (Progress, Metrics) {
-        let epochs = self.record.spec.hyperparameters.epochs;
-        let start = (Progress { epochs, ..Progress::default() }, Metrics::default());
-        checkpoints.first().map_or(start, |newest| (newest.progress, newest.metrics))
     }
 
     fn blocked_too_long(&self) -> bool {

@@ -4,17 +4,17 @@ use std::{collections::VecDeque, time::Duration};
 
 use anyhow::{Context as _, bail};
 use kubeml_actors::{
-    spec::SpecDraft,
     subscription::{AllEvents, Delivery, TaskEvents},
     task::TaskId,
 };
+use kubeml_spec::TaskSpec;
 
 use super::remote::{Remote, RemoteEvents};
 use crate::{
     config::{Config, Role},
     edges::data_dir::{DataDir, DataDirError},
     node::{Node, StartError},
-    wire::{Event, TaskBody, TaskView, read_task_body},
+    wire::{Event, TaskBody, TaskView},
 };
 
 pub enum Backend {
@@ -58,13 +58,11 @@ impl Backend {
         }
     }
 
-    pub async fn submit(&self, draft: &SpecDraft) -> anyhow::Result<TaskId> {
-        let body = TaskBody::json_of(draft);
+    pub async fn submit(&self, spec: TaskSpec) -> anyhow::Result<TaskId> {
         match self {
-            Self::Remote(remote) => remote.submit(&body).await,
+            Self::Remote(remote) => remote.submit(&spec.to_json()).await,
             Self::Local(node) => {
-                let body = read_task_body(&body).map_err(|problems| anyhow::anyhow!("{problems:?}"))?;
-                let submission = body.submission(TaskId::fresh(), None);
+                let submission = TaskBody::from(spec).submission(TaskId::fresh(), None);
                 Ok(node.tree.handles.dispatcher.submit(submission).await?.record().id)
             }
         }

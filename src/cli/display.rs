@@ -4,6 +4,7 @@ use std::{collections::HashMap, io::IsTerminal, time::Duration};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use kubeml_actors::task::TaskId;
+use kubeml_spec::{Metric, outcome::Unit};
 use serde_json::json;
 
 use super::table;
@@ -134,12 +135,10 @@ impl Shown {
     /// What is worth a line of its own.
     fn line(&self, event: &Event, mode: Mode) -> Option<String> {
         Some(match &event.body {
-            Body::EpochFinished { epoch, loss, accuracy, val_loss, val_accuracy, samples_per_second } => format!(
-                "epoch {epoch:>3}  loss {loss:.4}  accuracy {:.2} %  val_loss {val_loss:.4}  val_accuracy {:.2} %  {} samples/s",
-                accuracy * 100.0,
-                val_accuracy * 100.0,
-                table::thousands(*samples_per_second)
-            ),
+            Body::EpochFinished(epoch) => {
+                let values: Vec<String> = epoch.values().map(|(metric, value)| shown(metric, value)).collect();
+                format!("epoch {:>3}  {}", epoch.epoch, values.join("  "))
+            }
             Body::Claimed { worker_id } if mode == Mode::Lines => format!("attempt {} on {worker_id}", event.attempt),
             Body::Resumed { from_step } => format!("goes on at step {from_step} (attempt {})", event.attempt),
             Body::Log { message, level } if level == "warn" => format!("WARNING: {message}"),
@@ -150,5 +149,14 @@ impl Shown {
             Body::Cancelled => "was cancelled".to_owned(),
             _ => return None,
         })
+    }
+}
+
+/// `val_accuracy 97.12 %`
+fn shown(metric: &Metric, value: f64) -> String {
+    match metric.unit {
+        Unit::Nats => format!("{} {value:.4}", metric.name),
+        Unit::Share => format!("{} {:.2} %", metric.name, value * 100.0),
+        Unit::SamplesPerSecond => format!("{} samples/s", table::thousands(value)),
     }
 }

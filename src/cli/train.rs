@@ -2,62 +2,29 @@
 
 use std::process::ExitCode;
 
-use clap::{Args, ValueEnum};
+use clap::{Args, builder::PossibleValuesParser};
 use futures::future::try_join_all;
-use kubeml_actors::spec::{ModelKind, SpecDraft, TaskSpec};
+use kubeml_spec::{Draft, ModelKind, TaskSpec, problem::on_one_line};
 
 use super::{
     backend::{Backend, Events, Notices},
     display::{Display, Mode},
+    fields::Fields,
     signals::Signals,
 };
 use crate::config::{Config, Sources};
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Model {
-    Mlp,
-    Cnn,
-    Lstm,
-    /// All three
-    All,
-}
+/// Every model.
+const ALL: &str = "all";
 
 #[derive(Debug, Args)]
 #[command(allow_negative_numbers = true)]
 pub struct Train {
     /// What to train
-    #[arg(value_enum, default_value = "all")]
-    models: Vec<Model>,
-    /// Passes over the training data [default: 5]
-    #[arg(long)]
-    epochs: Option<u32>,
-    /// Samples per step [default: 128]
-    #[arg(long)]
-    batch_size: Option<u32>,
-    /// [default: 0.001]
-    #[arg(long)]
-    learning_rate: Option<f64>,
-    /// adam, adamw or sgd [default: adam]
-    #[arg(long)]
-    optimizer: Option<String>,
-    /// constant, step or cosine [default: constant]
-    #[arg(long)]
-    schedule: Option<String>,
-    /// Share of units silenced in training [default: 0.2, of a CNN 0.5]
-    #[arg(long)]
-    dropout: Option<f64>,
-    /// The same seed gives the same weights, bit for bit [default: 1]
-    #[arg(long)]
-    seed: Option<u64>,
-    /// End at this validation accuracy, 0 to 1
-    #[arg(long)]
-    target_accuracy: Option<f64>,
-    /// End after this many epochs without a better validation accuracy
-    #[arg(long)]
-    patience: Option<u32>,
-    /// End after this many seconds of training
-    #[arg(long)]
-    max_seconds: Option<u32>,
+    #[arg(value_parser = model_names(), default_value = ALL)]
+    models: Vec<String>,
+    #[command(flatten)]
+    fields: Fields,
     /// mnist or mnist-10k [default: mnist, and where that cannot be had mnist-10k]
     #[arg(long)]
     dataset: Option<String>,
@@ -85,8 +52,8 @@ impl Train {
     }
 
     pub async fn run(&self, config: Config) -> anyhow::Result<ExitCode> {
-        let drafts = match self.drafts() {
-            Ok(drafts) => drafts,
+        let specs = match self.specs() {
+            Ok(specs) => specs,
             Err(problems) => {
                 eprintln!("kubeml: {problems}");
                 return Ok(ExitCode::from(2));
@@ -104,8 +71,9 @@ impl Train {
         }
         let mut notices = backend.notices().await?;
         let mut tasks = Vec::new();
-        for draft in &drafts {
-            tasks.push((backend.submit(draft).await?, draft.model.clone().unwrap_or_default()));
+        for spec in specs {
+            let model = spec.model().to_string();
+            tasks.push((backend.submit(spec).await?, model));
         }
         if self.detach {
             for (task, _) in &tasks {
@@ -144,50 +112,23 @@ impl Train {
         Ok(if all_succeeded { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 
-    /// What to submit, in order; all that is wrong with it at once.
-    fn drafts(&self) -> Result<Vec<SpecDraft>, String> {
-        let mut drafts = Vec::new();
-        for kind in self.kinds() {
-            let draft = self.draft(kind);
-            if let Err(problems) = TaskSpec::build(&draft) {
-                let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
-                return Err(format!("{kind}: {}", problems.join("; ")));
-            }
-            drafts.push(draft);
-        }
-        Ok(drafts)
+    /// What to submit, in order; or all that is wrong with it.
+    fn specs(&self) -> Result<Vec<TaskSpec>, String> {
+        let models = self.models.iter().flat_map(|name| match name.as_str() {
+            ALL => ModelKind::names().collect(),
+            name => vec![name],
+        });
+        let spec = |model: &str| {
+            let draft = self.fields.apply(Draft::new(model));
+            let draft = self.dataset.iter().fold(draft, |draft, dataset| draft.on(dataset));
+            draft.build().map_err(|problems| format!("{model}: {}", on_one_line(&problems)))
+        };
+        models.map(spec).collect()
     }
+}
 
-    fn kinds(&self) -> Vec<ModelKind> {
-        let mut kinds = Vec::new();
-        for model in &self.models {
-            match model {
-                Model::Mlp => kinds.push(ModelKind::Mlp),
-                Model::Cnn => kinds.push(ModelKind::Cnn),
-                Model::Lstm => kinds.push(ModelKind::Lstm),
-                Model::All => kinds.extend(ModelKind::ALL),
-            }
-        }
-        kinds
-    }
-
-    fn draft(&self, kind: ModelKind) -> SpecDraft {
-        SpecDraft {
-            model: Some(kind.as_str().to_owned()),
-            dataset: self.dataset.clone(),
-            epochs: self.epochs,
-            batch_size: self.batch_size,
-            learning_rate: self.learning_rate,
-            optimizer: self.optimizer.clone(),
-            schedule: self.schedule.clone(),
-            dropout: self.dropout,
-            seed: self.seed,
-            target_accuracy: self.target_accuracy,
-            patience: self.patience,
-            max_seconds: self.max_seconds,
-            ..SpecDraft::default()
-        }
-    }
+fn model_names() -> PossibleValuesParser {
+    PossibleValuesParser::new(ModelKind::names().chain([ALL]))
 }
 
 /// Never ends well.

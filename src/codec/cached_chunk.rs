@@ -1,16 +1,17 @@
 //! What a cache that others can write to keeps of a chunk.
 //!
 //! ```text
-//! length of the head (1 byte) | head: a value with the chunk's hash and length | the chunk
+//! length of the head (1 byte) | head: a sealed bincode of the chunk's hash and length | the chunk
 //! ```
 //! The head says whose bytes follow, and how many they are, to whoever reads no more than that. The chunk is not packed:
 //! for MNIST's, lz4 takes several times as long as three quarters of the bytes take on a network of ten gigabits.
 
+use bincode::config::{Configuration, Limit, LittleEndian, Varint};
 use bytes::Bytes;
 use kubeml_actors::dataset::{CHUNK_BYTES, ChunkHash};
 use serde::{Deserialize, Serialize};
 
-use super::{CodecError, Stored, bad_chunk, decode, encode};
+use super::{CodecError, VALUE_HEADER_BYTES, bad_chunk, malformed, opened, sealed};
 
 /// No head is longer: its length is a byte.
 pub const HEAD_BYTES_MAX: usize = 1 + u8::MAX as usize;
@@ -23,15 +24,36 @@ pub struct CachedChunk {
     pub length: u32,
 }
 
-impl Stored for CachedChunk {
-    const NAME: &'static str = "cached chunk";
-    const VERSION: u8 = 1;
+/// What it is called in errors.
+const NAME: &str = "cached chunk";
+/// The format of the head; also part of the keys under which chunks are cached.
+pub const FORMAT: u8 = 1;
+
+const BINCODE: Configuration<LittleEndian, Varint, Limit<HEAD_BYTES_MAX>> =
+    bincode::config::standard().with_limit::<HEAD_BYTES_MAX>();
+
+impl CachedChunk {
+    pub fn encode(&self) -> Result<Vec<u8>, CodecError> {
+        let mut bytes = vec![0; VALUE_HEADER_BYTES];
+        bincode::serde::encode_into_std_write(self, &mut bytes, BINCODE).map_err(|error| malformed(NAME, error))?;
+        sealed(NAME, FORMAT, bytes)
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
+        let encoded = opened(NAME, FORMAT, bytes)?;
+        let (head, read) =
+            bincode::serde::decode_from_slice(encoded, BINCODE).map_err(|error| malformed(NAME, error))?;
+        match encoded.len() - read {
+            0 => Ok(head),
+            rest => Err(malformed(NAME, format!("{rest} bytes follow its end"))),
+        }
+    }
 }
 
 pub fn wrap(hash: ChunkHash, chunk: &[u8]) -> Result<Vec<u8>, CodecError> {
-    let too_long = CodecError::TooLong { name: CachedChunk::NAME, bytes: chunk.len(), bytes_max: CHUNK_BYTES };
+    let too_long = CodecError::TooLong { name: NAME, bytes: chunk.len(), bytes_max: CHUNK_BYTES };
     let length = u32::try_from(chunk.len()).ok().filter(|_| chunk.len() <= CHUNK_BYTES).ok_or(too_long)?;
-    let head = encode(&CachedChunk { hash, length })?;
+    let head = CachedChunk { hash, length }.encode()?;
     let head_length = u8::try_from(head.len()).map_err(|error| bad_chunk(error.to_string()))?;
     Ok([&[head_length], head.as_slice(), chunk].concat())
 }
@@ -56,7 +78,7 @@ pub fn unwrap(hash: ChunkHash, wrapped: &Bytes) -> Result<Bytes, CodecError> {
 fn split(wrapped: &[u8]) -> Result<(CachedChunk, &[u8]), CodecError> {
     let parts = wrapped.split_first().and_then(|(length, rest)| rest.split_at_checked(usize::from(*length)));
     let (head, chunk) = parts.ok_or_else(|| bad_chunk(format!("{} bytes are less than its head", wrapped.len())))?;
-    Ok((decode(head)?, chunk))
+    Ok((CachedChunk::decode(head)?, chunk))
 }
 
 #[cfg(test)]

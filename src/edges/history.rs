@@ -83,7 +83,7 @@ impl HistoricTasks {
             attempt: record.attempt,
             nonce: record.owner.as_ref().map(|owner| owner.nonce),
             state: record.state,
-            result: record.result.as_ref().map(|result| result.weights_sha256.clone()),
+            result: record.result.as_ref().map(|result| result.outcome.weights_sha256.clone()),
             announced: record.announced,
             outcome,
         };

@@ -3,13 +3,14 @@
 use std::{sync::Arc, time::Instant};
 
 use kubeml_actors::{
-    ports::{Control, Report, Snapshot, Trained, Work},
-    task::{Best, EpochMetrics, Metrics, Progress},
+    ports::{Control, Report, Snapshot, Work},
+    task::Progress,
 };
+use kubeml_spec::EpochMetrics;
 use kubeml_train as train;
 use tokio::sync::mpsc;
 
-use super::{encode, stop_reason};
+use super::encode;
 
 pub struct Listener {
     control: Arc<Control>,
@@ -19,8 +20,7 @@ pub struct Listener {
     steps_per_epoch: u64,
     progress: Progress,
     first_step_began: Option<Instant>,
-    /// When the attempt's first step was done, and how many samples it has trained since.
-    rate: Option<(Instant, u64)>,
+    rate: Rate,
     /// An epoch whose snapshot is to come.
     finished: Option<EpochMetrics>,
 }
@@ -31,48 +31,20 @@ impl Listener {
             control: work.control.clone(),
             reports: work.reports.clone(),
             clock,
-            epochs: work.spec.hyperparameters.epochs,
+            epochs: work.spec.hyperparameters().epochs,
             steps_per_epoch: 1,
             progress: work.control.progress(),
             first_step_began: None,
-            rate: None,
+            rate: Rate::default(),
             finished: None,
         }
     }
 
     pub fn snapshot(&self, snapshot: train::Snapshot) -> Snapshot {
         let step = snapshot.step();
-        let metrics = metrics(snapshot.last(), snapshot.best());
         // The step before a stop may not have been told to `step`.
         let progress = Progress { step, ..self.progress };
-        Snapshot { step, progress, metrics, encode: Box::new(move || encode(&snapshot)) }
-    }
-
-    pub fn trained(&self, trained: train::Trained) -> Trained {
-        let metrics = metrics(Some(&trained.last), Some(&trained.best));
-        let progress = Progress {
-            epoch: trained.epochs_run,
-            step: trained.steps,
-            samples_per_second: metrics.last.samples_per_second,
-            eta_seconds: 0.0,
-            loss: metrics.last.loss,
-            accuracy: metrics.last.accuracy,
-            ..self.progress
-        };
-        Trained {
-            step: trained.steps,
-            progress,
-            metrics,
-            test_loss: trained.test.loss,
-            test_accuracy: trained.test.accuracy,
-            best_test_accuracy: trained.best_test.accuracy,
-            confusion: trained.test.confusion,
-            weights_sha256: trained.weights_sha256,
-            kernel_set: trained.kernel_sets,
-            stop_reason: stop_reason(trained.stop_reason),
-            model: trained.model.into(),
-            best_model: trained.best_model.into(),
-        }
+        Snapshot { step, epochs: snapshot.epoch(), progress, encode: Box::new(move || encode(&snapshot)) }
     }
 
     /// Waits when the attempt is behind with its stores. Nobody listens any more once it was aborted.
@@ -85,17 +57,29 @@ impl Listener {
     fn answer(&self) -> train::Control {
         if self.control.is_stopping() { train::Control::Stop } else { train::Control::Continue }
     }
+}
 
-    fn note_rate(&mut self, batch_samples: usize) -> f64 {
-        let now = Instant::now();
-        let (since, samples) = self.rate.get_or_insert((now, 0));
-        let seconds = now.duration_since(*since).as_secs_f64();
-        if seconds > 0.0 {
-            *samples += batch_samples as u64;
-            *samples as f64 / seconds
-        } else {
-            0.0
+/// Samples per second since the attempt's first step, without evaluation: as an epoch's metrics count it.
+#[derive(Default)]
+struct Rate {
+    /// When the last step or evaluation was done.
+    resumed: Option<Instant>,
+    seconds: f64,
+    samples: u64,
+}
+
+impl Rate {
+    /// The rate after a step.
+    fn step_done(&mut self, samples: usize, now: Instant) -> f64 {
+        if let Some(resumed) = self.resumed.replace(now) {
+            self.seconds += now.duration_since(resumed).as_secs_f64();
+            self.samples += samples as u64;
         }
+        if self.seconds > 0.0 { self.samples as f64 / self.seconds } else { 0.0 }
+    }
+
+    fn evaluated(&mut self, now: Instant) {
+        self.resumed = self.resumed.map(|_| now);
     }
 }
 
@@ -109,7 +93,7 @@ impl train::Observer for Listener {
 
     fn step(&mut self, step: &train::StepProgress) -> train::Control {
         let first = self.first_step_began.take();
-        let samples_per_second = self.note_rate(step.batch_samples);
+        let samples_per_second = self.rate.step_done(step.batch_samples, Instant::now());
         let left = (step.steps_total - step.step) as f64 * step.batch_samples as f64;
         self.progress = Progress {
             epoch: step.epoch,
@@ -129,7 +113,7 @@ impl train::Observer for Listener {
     }
 
     fn phase(&mut self, _: train::Phase) {
-        if self.rate.is_none() {
+        if self.rate.resumed.is_none() {
             self.first_step_began.get_or_insert_with(Instant::now);
         }
     }
@@ -148,8 +132,8 @@ impl train::Observer for Listener {
         self.report(report);
     }
 
-    fn epoch_finished(&mut self, metrics: &train::EpochMetrics) -> train::Control {
-        let metrics = epoch(metrics);
+    fn epoch_finished(&mut self, metrics: &EpochMetrics) -> train::Control {
+        let metrics = *metrics;
         self.progress.samples_per_second = metrics.samples_per_second;
         self.finished = Some(metrics);
         self.answer()
@@ -157,28 +141,11 @@ impl train::Observer for Listener {
 
     fn evaluating(&mut self, _: &train::EvaluationProgress) -> train::Control {
         self.control.beat();
+        self.rate.evaluated(Instant::now());
         self.answer()
     }
 
     fn now_seconds(&mut self) -> f64 {
         self.clock.elapsed().as_secs_f64()
-    }
-}
-
-fn metrics(last: Option<&train::EpochMetrics>, best: Option<&train::EpochMetrics>) -> Metrics {
-    Metrics {
-        last: last.map(epoch).unwrap_or_default(),
-        best: best.map(|best| Best { val_accuracy: best.val_accuracy, epoch: best.epoch }).unwrap_or_default(),
-    }
-}
-
-fn epoch(metrics: &train::EpochMetrics) -> EpochMetrics {
-    EpochMetrics {
-        epoch: metrics.epoch,
-        loss: metrics.loss,
-        accuracy: metrics.accuracy,
-        val_loss: metrics.val_loss,
-        val_accuracy: metrics.val_accuracy,
-        samples_per_second: metrics.samples_per_second(),
     }
 }

@@ -6,8 +6,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use kubeml_actors::{
     ports::{Engine, EngineError, Fitted, Report, Snapshot, Trained, Work},
-    task::{Best, EpochMetrics, Metrics, Progress, StopReason},
+    task::Progress,
 };
+use kubeml_spec::{EpochMetrics, Evaluation, Outcome, StopReason};
 
 #[cfg(test)]
 mod tests;
@@ -36,7 +37,7 @@ impl Engine for StubEngine {
             work.control.set_progress(progress());
             // Nobody listens any more when the attempt was aborted.
             let _ = work.reports.send(Report::FirstStep { began }).await;
-            let _ = work.reports.send(Report::EpochFinished(metrics().last, done())).await;
+            let _ = work.reports.send(Report::EpochFinished(epoch(), done())).await;
         }
         let classes = work.dataset.manifest.classes as usize;
         Ok(Fitted::Finished(Box::new(trained(classes))))
@@ -47,35 +48,35 @@ fn progress() -> Progress {
     Progress { epoch: 1, epochs: 1, step: 1, steps: 1, ..Progress::default() }
 }
 
-fn metrics() -> Metrics {
-    Metrics { last: EpochMetrics { epoch: 1, ..EpochMetrics::default() }, best: Best { epoch: 1, ..Best::default() } }
+fn epoch() -> EpochMetrics {
+    EpochMetrics { epoch: 1, step: 1, is_best: true, ..EpochMetrics::default() }
 }
 
 fn not_begun() -> Snapshot {
-    snapshot(Progress { epochs: 1, steps: 1, ..Progress::default() }, Metrics::default())
+    snapshot(Progress { epochs: 1, steps: 1, ..Progress::default() }, 0)
 }
 
 fn done() -> Snapshot {
-    snapshot(progress(), metrics())
+    snapshot(progress(), 1)
 }
 
-fn snapshot(progress: Progress, metrics: Metrics) -> Snapshot {
-    Snapshot { step: progress.step, progress, metrics, encode: Box::new(|| Bytes::from_static(MODEL)) }
+fn snapshot(progress: Progress, epochs: u32) -> Snapshot {
+    Snapshot { step: progress.step, epochs, progress, encode: Box::new(|| Bytes::from_static(MODEL)) }
 }
 
 fn trained(classes: usize) -> Trained {
-    Trained {
-        step: 1,
-        progress: progress(),
-        metrics: metrics(),
-        test_loss: 0.0,
-        test_accuracy: 0.0,
-        best_test_accuracy: 0.0,
+    let outcome = Outcome {
+        stop_reason: StopReason::Completed,
+        epochs: 1,
+        steps: 1,
+        train_seconds: 0.0,
+        best_epoch: 1,
+        test: Evaluation::default(),
+        best_test: Evaluation::default(),
         confusion: vec![vec![0; classes]; classes],
         weights_sha256: MODEL_SHA256.to_owned(),
+        best_weights_sha256: MODEL_SHA256.to_owned(),
         kernel_set: "stub".to_owned(),
-        stop_reason: StopReason::Completed,
-        model: Bytes::from_static(MODEL),
-        best_model: Bytes::from_static(MODEL),
-    }
+    };
+    Trained { outcome, model: Bytes::from_static(MODEL), best_model: Bytes::from_static(MODEL) }
 }

@@ -5,9 +5,9 @@ use std::time::Duration;
 use kubeml_actors::{
     dataset::{Dataset, RawDataset, RawSplit},
     ports::{Report, Trained},
-    spec::{SpecDraft, TaskSpec},
     task::{Progress, TaskId},
 };
+use kubeml_spec::Draft;
 use tokio::{sync::mpsc, time::timeout};
 
 use super::*;
@@ -29,20 +29,19 @@ fn dataset() -> Arc<Dataset> {
 }
 
 fn work(epochs: u32, checkpoint: Option<Bytes>) -> (Work, mpsc::Receiver<Report>) {
-    let draft = SpecDraft {
-        model: Some("mlp".to_owned()),
-        epochs: Some(epochs),
-        batch_size: Some(32),
-        hidden: Some(vec![8]),
-        ..SpecDraft::default()
-    };
+    let draft = Draft::new("mlp").with("epochs", epochs).with("batch_size", 32).with("hidden", vec![8]);
+    let (work, heard) = work_on(draft);
+    (Work { checkpoint, ..work }, heard)
+}
+
+fn work_on(draft: Draft) -> (Work, mpsc::Receiver<Report>) {
     let (reports, heard) = mpsc::channel(2);
     let work = Work {
         task: TaskId::fresh(),
         slot: 0,
-        spec: TaskSpec::build(&draft).unwrap(),
+        spec: draft.build().unwrap(),
         dataset: dataset(),
-        checkpoint,
+        checkpoint: None,
         control: Control::new(Progress::default()),
         reports,
     };
@@ -74,18 +73,18 @@ async fn every_epoch_is_reported_with_a_checkpoint_that_resumes_to_the_same_weig
     let (work_, heard) = work(4, None);
     let (fitted, reports) = trained(work_, heard).await;
     let whole = finished(fitted);
-    assert_eq!((whole.step, whole.progress.epoch, whole.metrics.last.epoch), (32, 4, 4));
-    assert!(whole.test_accuracy > 0.9, "{}", whole.test_accuracy);
+    assert_eq!((whole.outcome.steps, whole.outcome.epochs), (32, 4));
+    assert!(whole.outcome.test.accuracy > 0.9, "{:?}", whole.outcome);
     let mut epochs = Vec::new();
     for report in reports {
         if let Report::EpochFinished(metrics, snapshot) = report {
             assert_eq!(snapshot.step, u64::from(metrics.epoch) * 8);
-            assert_eq!(snapshot.metrics.last, metrics);
+            assert_eq!(snapshot.epochs, metrics.epoch);
             let (resumed, heard) = work(4, Some((snapshot.encode)()));
             let (fitted, _) = trained(resumed, heard).await;
             let resumed = finished(fitted);
-            assert_eq!(resumed.weights_sha256, whole.weights_sha256, "from epoch {}", metrics.epoch);
-            assert_eq!(resumed.metrics.best, whole.metrics.best);
+            assert_eq!(resumed.outcome.weights_sha256, whole.outcome.weights_sha256, "from epoch {}", metrics.epoch);
+            assert_eq!(resumed.outcome.best_epoch, whole.outcome.best_epoch);
             epochs.push(metrics.epoch);
         }
     }
@@ -139,30 +138,32 @@ async fn a_checkpoint_that_is_none_is_told_apart_from_a_failure() {
 }
 
 #[test]
-fn what_the_application_accepts_training_accepts() {
-    let largest = [
-        SpecDraft { model: Some("mlp".to_owned()), hidden: Some(vec![4_096; 8]), ..SpecDraft::default() },
-        SpecDraft {
-            model: Some("cnn".to_owned()),
-            channels: Some(vec![512; 2]),
-            dense: Some(4_096),
-            ..SpecDraft::default()
-        },
-        SpecDraft { model: Some("lstm".to_owned()), units: Some(512), dense: Some(4_096), ..SpecDraft::default() },
+fn every_error_of_training_has_its_kind() {
+    use kubeml_train::TrainError;
+    let checkpoint = train::CheckpointError::Truncated { found: 3 };
+    let table = [
+        (TrainError::InvalidSpec { problems: Vec::new() }, Some(FailureKind::Permanent)),
+        (TrainError::InvalidData { problems: Vec::new() }, Some(FailureKind::Permanent)),
+        (TrainError::Kernel(train::KernelError::Msg("no".into())), Some(FailureKind::Permanent)),
+        (TrainError::NotFinite { step: 8, epoch: 2, loss: f64::NAN }, Some(FailureKind::Diverged)),
+        (TrainError::Threads { threads: 9, reason: "full".into() }, Some(FailureKind::Infrastructure)),
+        (TrainError::Panicked { message: "oh".into() }, Some(FailureKind::Crashed)),
+        (TrainError::Checkpoint(checkpoint), None),
     ];
-    for draft in largest {
-        let draft = SpecDraft {
-            epochs: Some(10_000),
-            batch_size: Some(8_192),
-            learning_rate: Some(10.0),
-            dropout: Some(0.95),
-            validation_fraction: Some(0.9),
-            target_accuracy: Some(1.0),
-            patience: Some(10_000),
-            max_seconds: Some(31_536_000),
-            ..draft
-        };
-        let spec = translate::spec(&TaskSpec::build(&draft).unwrap());
-        assert_eq!(spec.problems(), [], "{:?}", draft.model);
+    for (error, kind) in table {
+        assert_eq!(translate::failure_kind(&error), kind, "{error}");
     }
+}
+
+#[tokio::test]
+async fn a_model_that_does_not_fit_its_dataset_is_refused_for_good() {
+    let (work_, _heard) = work_on(Draft::new("cnn").with("channels", vec![8, 8, 8]));
+    let error = CandleEngine::new(1).fit(work_).await.unwrap_err();
+    let EngineError::Failed(failure) = error else { panic!("{error}") };
+    assert_eq!(failure.kind, FailureKind::Permanent);
+    assert!(
+        failure.message.contains("/model: conv.1 does not fit: of 8 x 8 pixels, 3 x 3 are left for it"),
+        "{}",
+        failure.message
+    );
 }

@@ -88,6 +88,12 @@ struct CacheView {
     misses: u64,
 }
 
+/// `GET /api/v1/catalogue`: models, hyperparameters and metrics, with bounds, defaults and help.
+pub async fn catalogue(call: Call) -> Answer {
+    call.query(&[]).finish()?;
+    json(StatusCode::OK, &kubeml_spec::catalogue::catalogue())
+}
+
 /// `GET /api/v1/cache`
 pub async fn cache(call: Call) -> Answer {
     call.query(&[]).finish()?;

@@ -5,7 +5,7 @@
 
 use kubeml_actors::{
     commit::CommitError, dataset_loader::LoadError, handle::AskError, log_relay::SubscribeError, ports::PortError,
-    spec, task_dispatcher::DispatchError,
+    task_dispatcher::DispatchError,
 };
 use serde::Serialize;
 use warp::{
@@ -125,8 +125,8 @@ impl Problem {
     }
 
     /// Everything wrong with a task's body.
-    pub fn invalid_task(problems: Vec<spec::Problem>) -> Self {
-        let faults = problems.into_iter().map(|spec::Problem { pointer, message }| Fault {
+    pub fn invalid_task(problems: Vec<kubeml_spec::Problem>) -> Self {
+        let faults = problems.into_iter().map(|kubeml_spec::Problem { pointer, message }| Fault {
             pointer: Some(pointer),
             parameter: None,
             header: None,

@@ -39,7 +39,7 @@ pub async fn download(id: Id, call: Call) -> Answer {
     let record = call.api.handles.dispatcher.get(id.task()?).await?;
     let result = result_of(&record)?;
     let (artifact, tag, suffix) = match which {
-        Which::Final => (&result.model, result.weights_sha256.clone(), ""),
+        Which::Final => (&result.model, result.outcome.weights_sha256.clone(), ""),
         Which::Best => (&result.best_model, hash_of(&result.best_model), "-best"),
     };
     let etag = format!("\"{tag}\"");
@@ -53,7 +53,7 @@ pub async fn download(id: Id, call: Call) -> Answer {
     headers.insert(header::ETAG, header_value(&etag));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     if !known {
-        let file = format!("attachment; filename=\"{}-{}{suffix}.safetensors\"", record.spec.model, record.id);
+        let file = format!("attachment; filename=\"{}-{}{suffix}.safetensors\"", record.spec.model(), record.id);
         headers.insert(header::CONTENT_DISPOSITION, header_value(&file));
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
     }

@@ -2,6 +2,10 @@
 
 use std::path::Path;
 
+use kubeml_spec::{
+    Field,
+    catalogue::{all_fields, applies_in_words, default_in_words},
+};
 use warp::{
     http::{HeaderValue, StatusCode, header},
     reply::Response,
@@ -35,13 +39,26 @@ pub async fn docs(call: Call) -> Answer {
         routes.iter().map(|it| format!("<tr><td>{}<td><code>{}</code>\n", it.method, it.pattern)).collect();
     let page = format!(
         "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>KubeML API</title>\n\
-         <link rel=\"stylesheet\" href=\"/assets/app.css\"><main><h1>KubeML API</h1><table>\n{rows}</table></main></html>\n"
+         <link rel=\"stylesheet\" href=\"/assets/app.css\"><main><h1>KubeML API</h1><table>\n{rows}</table>\n\
+         <h2>Hyperparameters</h2><table>\n{}</table></main></html>\n",
+        hyperparameters()
     );
     let mut response = Response::new(page.into());
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, content_type(INDEX));
     headers.insert(header::CONTENT_SECURITY_POLICY, POLICY);
     Ok(response)
+}
+
+/// A row for each field that a training may have.
+fn hyperparameters() -> String {
+    let row = |field: &Field| {
+        let (name, values, help) = (field.name, field.values(), field.help);
+        let (default, applies) = (default_in_words(field), applies_in_words(field));
+        format!("<tr><td><code>{name}</code><td>{values}<td>{default}<td>{applies}<td>{help}\n")
+    };
+    let header = "<tr><th>field<th>values<th>default<th>applies to<th>\n";
+    header.to_owned() + &all_fields().into_iter().map(row).collect::<String>()
 }
 
 /// `GET /assets/{file}`

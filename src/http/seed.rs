@@ -4,11 +4,8 @@
 
 use std::fmt::Display;
 
-use kubeml_actors::{
-    event::LogLevel,
-    spec::{DEFAULT_DATASET, ModelKind, SpecDraft, TaskSpec},
-    task::{Submission, TaskId},
-};
+use kubeml_actors::{event::LogLevel, task::TaskId};
+use kubeml_spec::{DEFAULT_DATASET, Draft, ModelKind};
 use serde::Serialize;
 use serde_json::{Value, json};
 use warp::http::StatusCode;
@@ -19,7 +16,7 @@ use super::{
     ops::{Checks, is_ok},
     tasks::turn_away_while_draining,
 };
-use crate::wire::TEST_LINE;
+use crate::wire::{TEST_LINE, TaskBody};
 
 const KEY_BYTES_MAX: usize = 512;
 
@@ -60,10 +57,8 @@ pub async fn send_task(model: Text, call: Call) -> Answer {
     let kind = model.to_string().parse::<ModelKind>();
     let kind = kind.map_err(|_| Problem::new(Code::BadRequest, "Invalid task type"))?;
     turn_away_while_draining(&call)?;
-    let draft = SpecDraft { model: Some(kind.as_str().to_owned()), ..SpecDraft::default() };
-    let spec = TaskSpec::build(&draft).map_err(Problem::invalid_task)?;
-    let submission =
-        Submission { id: TaskId::fresh(), name: None, tags: Vec::new(), priority: 0, retry_of: None, spec };
+    let spec = Draft::new(kind.as_str()).build().map_err(Problem::invalid_task)?;
+    let submission = TaskBody::from(spec).submission(TaskId::fresh(), None);
     let submitted = call.api.handles.dispatcher.submit(submission).await?;
     let task_id = submitted.record().id;
     answer(StatusCode::OK, &Sent { message: format!("Task {kind} sent to Kafka"), task_id })

@@ -2,11 +2,11 @@
 
 use kubeml_actors::{
     ports::{ListCursor, TaskFilter},
-    spec::ModelKind,
     task::{Submission, TaskId, TaskRecord, TaskState},
     task_dispatcher::Submitted,
     timestamp::Timestamp,
 };
+use kubeml_spec::{ModelKind, model::names_in_words};
 use serde::Serialize;
 use std::str::FromStr;
 use warp::http::{StatusCode, header};
@@ -86,7 +86,7 @@ struct Page {
 pub async fn list(call: Call) -> Answer {
     let mut query = call.query(&["state", "model", "limit", "cursor"]);
     let state = query.get::<State>("state", "pending, running, succeeded, failed or cancelled").map(|state| state.0);
-    let model = query.get::<ModelKind>("model", "mlp, cnn or lstm");
+    let model = query.get::<ModelKind>("model", &names_in_words());
     let limit = query.limit(LIST_DEFAULT, LIST_MAX);
     let cursor = query.get::<Cursor>("cursor", "`next` of an earlier answer").map(|cursor| cursor.0);
     query.finish()?;

@@ -2,8 +2,9 @@
 
 use kubeml_actors::{
     event::{EventKind, LogLevel, TaskEvent},
-    task::{EpochMetrics, Failure, Progress, TaskId, TaskResult},
+    task::{Failure, Progress, TaskId},
 };
+use kubeml_spec::{EpochMetrics, Outcome};
 use serde::{Deserialize, Serialize};
 
 use super::{time, view::FailureView};
@@ -42,14 +43,7 @@ pub enum Body {
         samples_per_second: f64,
         eta_seconds: f64,
     },
-    EpochFinished {
-        epoch: u32,
-        loss: f64,
-        accuracy: f64,
-        val_loss: f64,
-        val_accuracy: f64,
-        samples_per_second: f64,
-    },
+    EpochFinished(EpochMetrics),
     CheckpointSaved {
         step: u64,
     },
@@ -71,10 +65,9 @@ pub enum Body {
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Success {
-    pub loss: f64,
-    pub accuracy: f64,
-    pub val_loss: f64,
-    pub val_accuracy: f64,
+    /// The last epoch.
+    #[serde(flatten)]
+    pub last: EpochMetrics,
     pub test_loss: f64,
     pub test_accuracy: f64,
     pub best_test_accuracy: f64,
@@ -105,7 +98,7 @@ impl Body {
             EventKind::Claimed { worker_id } => Self::Claimed { worker_id: worker_id.clone() },
             EventKind::Resumed { from_step } => Self::Resumed { from_step: *from_step },
             EventKind::Progress(progress) => Self::progress(progress),
-            EventKind::EpochFinished(metrics) => Self::epoch_finished(metrics),
+            EventKind::EpochFinished(metrics) => Self::EpochFinished(*metrics),
             EventKind::CheckpointSaved { step } => Self::CheckpointSaved { step: *step },
             EventKind::Log { level, message } => {
                 let level = match level {
@@ -118,7 +111,7 @@ impl Body {
                 Self::AttemptFailed { failure: FailureView::new(failure), charged: *charged }
             }
             EventKind::CancelRequested => Self::CancelRequested,
-            EventKind::Succeeded { result } => Self::Succeeded(Box::new(Success::new(result))),
+            EventKind::Succeeded { result, last } => Self::Succeeded(Box::new(Success::new(&result.outcome, *last))),
             EventKind::Failed { failure } => Self::failed(failure),
             EventKind::Cancelled => Self::Cancelled,
         }
@@ -127,11 +120,6 @@ impl Body {
     fn progress(progress: &Progress) -> Self {
         let Progress { epoch, epochs, step, steps, samples_per_second, eta_seconds, loss, accuracy } = *progress;
         Self::Progress { epoch, epochs, step, steps, loss, accuracy, samples_per_second, eta_seconds }
-    }
-
-    fn epoch_finished(metrics: &EpochMetrics) -> Self {
-        let EpochMetrics { epoch, loss, accuracy, val_loss, val_accuracy, samples_per_second } = *metrics;
-        Self::EpochFinished { epoch, loss, accuracy, val_loss, val_accuracy, samples_per_second }
     }
 
     fn failed(failure: &Failure) -> Self {
@@ -144,21 +132,17 @@ impl Body {
 }
 
 impl Success {
-    fn new(result: &TaskResult) -> Self {
-        let last = &result.metrics.last;
+    fn new(outcome: &Outcome, last: EpochMetrics) -> Self {
         Self {
-            loss: last.loss,
-            accuracy: last.accuracy,
-            val_loss: last.val_loss,
-            val_accuracy: last.val_accuracy,
-            test_loss: result.test_loss,
-            test_accuracy: result.test_accuracy,
-            best_test_accuracy: result.best_test_accuracy,
-            best_epoch: result.metrics.best.epoch,
-            weights_sha256: result.weights_sha256.clone(),
-            kernel_set: result.kernel_set.clone(),
-            stop_reason: result.stop_reason.as_str().to_owned(),
-            confusion_matrix: result.confusion.clone(),
+            last,
+            test_loss: outcome.test.loss,
+            test_accuracy: outcome.test.accuracy,
+            best_test_accuracy: outcome.best_test.accuracy,
+            best_epoch: outcome.best_epoch,
+            weights_sha256: outcome.weights_sha256.clone(),
+            kernel_set: outcome.kernel_set.clone(),
+            stop_reason: outcome.stop_reason.as_str().to_owned(),
+            confusion_matrix: outcome.confusion.clone(),
         }
     }
 }

@@ -23,7 +23,7 @@ impl Known {
     pub fn of(record: Option<&TaskRecord>) -> Self {
         let unknown = || "unknown".to_owned();
         Self {
-            model: record.map_or("unknown", |record| record.spec.model.as_str()),
+            model: record.map_or("unknown", |record| record.spec.model().as_str()),
             worker: record.and_then(|record| record.worker_id.clone()).unwrap_or_else(unknown),
         }
     }
@@ -99,12 +99,12 @@ fn words<'a>(event: &TaskEvent, known: &'a Known) -> Option<Line<'a>> {
             log_type: "training",
             worker_id: worker,
         }),
-        EventKind::Succeeded { result } => Some(Line::Result {
+        EventKind::Succeeded { result, .. } => Some(Line::Result {
             worker_id: worker,
             log_type: "result",
             task_type: model,
-            accuracy: format!("{:.3}", result.test_accuracy),
-            loss: format!("{:.3}", result.test_loss),
+            accuracy: format!("{:.3}", result.outcome.test.accuracy),
+            loss: format!("{:.3}", result.outcome.test.loss),
         }),
         EventKind::Log { message, .. } if event.task == TaskId::NONE => {
             let log_type = if message == TEST_LINE { "testing" } else { "loading" };

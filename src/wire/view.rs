@@ -1,12 +1,12 @@
 //! A task as JSON: what was asked, where it stands, what it has produced.
 
 use kubeml_actors::{
-    spec::{Architecture, Hyperparameters, Optimizer, Schedule, TaskSpec},
-    task::{DatasetUsed, Failure, Metrics, Progress, TaskId, TaskRecord, TaskState},
+    task::{DatasetUsed, Failure, Progress, TaskId, TaskRecord, TaskState},
     timestamp::Timestamp,
 };
+use kubeml_spec::{EpochMetrics, Outcome, TaskSpec};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::{time, time_of_day};
 
@@ -70,25 +70,13 @@ pub struct ProgressView {
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct MetricsView {
-    pub last: LastView,
-    pub best: BestView,
+    /// The last finished epoch; zeros before the first.
+    pub last: EpochMetrics,
+    /// The epoch of the best model so far.
+    pub best: EpochMetrics,
     /// On the test split, once the task has succeeded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test: Option<TestView>,
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct LastView {
-    pub loss: f64,
-    pub accuracy: f64,
-    pub val_loss: f64,
-    pub val_accuracy: f64,
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct BestView {
-    pub val_accuracy: f64,
-    pub epoch: u32,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -108,7 +96,7 @@ pub struct FailureView {
 impl TaskView {
     /// `live` is the newest progress heard of the running attempt.
     pub fn new(record: &TaskRecord, live: Option<Progress>, now: Timestamp) -> Self {
-        let result = record.result.as_ref();
+        let outcome = record.result.as_ref().map(|result| &result.outcome.known);
         let further = live.filter(|live| record.state == TaskState::Running && live.step > record.progress.step);
         let ended = record.finished_at.unwrap_or(now);
         Self {
@@ -121,14 +109,14 @@ impl TaskView {
             priority: record.priority,
             retry_of: record.retry_of,
             spec: SpecView::new(&record.spec),
-            dataset: record.dataset.as_ref().map(DatasetView::new),
-            progress: ProgressView::new(&further.unwrap_or(record.progress)),
+            dataset: record.dataset.as_deref().map(DatasetView::new),
+            progress: ProgressView::new(&further.unwrap_or(*record.progress)),
             metrics: MetricsView::new(record),
-            weights_sha256: result.map(|result| result.weights_sha256.clone()),
-            kernel_set: result.map(|result| result.kernel_set.clone()),
-            stop_reason: result.map(|result| result.stop_reason.as_str().to_owned()),
-            confusion_matrix: result.map(|result| result.confusion.clone()),
-            failure: record.failure.as_ref().map(FailureView::new),
+            weights_sha256: outcome.map(|outcome| outcome.weights_sha256.clone()),
+            kernel_set: outcome.map(|outcome| outcome.kernel_set.clone()),
+            stop_reason: outcome.map(|outcome| outcome.stop_reason.as_str().to_owned()),
+            confusion_matrix: outcome.map(|outcome| outcome.confusion.clone()),
+            failure: record.failure.as_deref().map(FailureView::new),
             why: why(record, now),
             created_at: time(record.created_at),
             started_at: record.started_at.map(time),
@@ -141,60 +129,11 @@ impl TaskView {
 impl SpecView {
     fn new(spec: &TaskSpec) -> Self {
         Self {
-            model: spec.model.as_str().to_owned(),
-            dataset: spec.dataset.name.clone(),
-            hyperparameters: wire_hyperparameters(&spec.hyperparameters),
+            model: spec.model().as_str().to_owned(),
+            dataset: spec.dataset().name.clone(),
+            hyperparameters: spec.hyperparameters_json(),
         }
     }
-}
-
-/// The fields that `POST /api/v1/tasks` takes, with the values in force.
-pub fn wire_hyperparameters(h: &Hyperparameters) -> Map<String, Value> {
-    let mut fields = Map::new();
-    let mut put = |name: &str, value: Value| {
-        fields.insert(name.to_owned(), value);
-    };
-    put("epochs", json!(h.epochs));
-    put("batch_size", json!(h.batch_size));
-    put("learning_rate", json!(h.learning_rate));
-    match h.optimizer {
-        Optimizer::Adam => put("optimizer", json!("adam")),
-        Optimizer::AdamW { weight_decay } => {
-            put("optimizer", json!("adamw"));
-            put("weight_decay", json!(weight_decay));
-        }
-        Optimizer::Sgd { momentum } => {
-            put("optimizer", json!("sgd"));
-            put("momentum", json!(momentum));
-        }
-    }
-    match h.schedule {
-        Schedule::Constant => put("schedule", json!("constant")),
-        Schedule::Step { every, factor } => {
-            put("schedule", json!("step"));
-            put("schedule_every", json!(every));
-            put("schedule_factor", json!(factor));
-        }
-        Schedule::Cosine => put("schedule", json!("cosine")),
-    }
-    put("seed", json!(h.seed));
-    put("dropout", json!(h.dropout));
-    put("validation_fraction", json!(h.validation_fraction));
-    put("target_accuracy", json!(h.target_accuracy));
-    put("patience", json!(h.patience));
-    put("max_seconds", json!(h.max_seconds));
-    match &h.architecture {
-        Architecture::Mlp { hidden } => put("hidden", json!(hidden)),
-        Architecture::Cnn { channels, dense } => {
-            put("channels", json!(channels));
-            put("dense", json!(dense));
-        }
-        Architecture::Lstm { units, dense } => {
-            put("units", json!(units));
-            put("dense", json!(dense));
-        }
-    }
-    fields
 }
 
 impl DatasetView {
@@ -219,17 +158,27 @@ impl ProgressView {
 
 impl MetricsView {
     fn new(record: &TaskRecord) -> Self {
-        let Metrics { last, best } = record.metrics;
-        let (loss, accuracy, val_loss, val_accuracy) = (last.loss, last.accuracy, last.val_loss, last.val_accuracy);
+        let epochs = &record.epochs;
         Self {
-            last: LastView { loss, accuracy, val_loss, val_accuracy },
-            best: BestView { val_accuracy: best.val_accuracy, epoch: best.epoch },
-            test: record.result.as_ref().map(|result| TestView {
-                loss: result.test_loss,
-                accuracy: result.test_accuracy,
-                best_accuracy: result.best_test_accuracy,
-            }),
+            last: epochs.last().copied().unwrap_or_default(),
+            best: epochs.best().copied().unwrap_or_default(),
+            test: record.result.as_ref().map(|result| TestView::new(&result.outcome)),
         }
+    }
+}
+
+impl MetricsView {
+    /// What a repeated training has again: all but what the clock says.
+    #[must_use]
+    pub fn without_clock(self) -> Self {
+        Self { last: self.last.without_clock(), best: self.best.without_clock(), ..self }
+    }
+}
+
+impl TestView {
+    fn new(outcome: &Outcome) -> Self {
+        let Outcome { test, best_test, .. } = outcome;
+        Self { loss: test.loss, accuracy: test.accuracy, best_accuracy: best_test.accuracy }
     }
 }
 
@@ -251,7 +200,7 @@ fn why(record: &TaskRecord, now: Timestamp) -> String {
         },
         TaskState::Running if record.cancel_requested => format!("being cancelled on {worker}"),
         TaskState::Running if record.dataset.is_none() => {
-            format!("loading the dataset {} on {worker}", record.spec.dataset.name)
+            format!("loading the dataset {} on {worker}", record.spec.dataset().name)
         }
         TaskState::Running => format!("training on {worker} since {}", time_of_day(record.started_at.unwrap_or(now))),
         TaskState::Succeeded => format!("trained by {worker}"),

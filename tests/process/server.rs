@@ -174,6 +174,6 @@ pub fn trained_alone(model: &str, epochs: u32, threads: u32) -> TaskView {
 pub fn assert_same_result(view: &TaskView, reference: &TaskView) {
     assert_eq!(view.weights_sha256, reference.weights_sha256, "{}", view.spec.model);
     assert!(view.weights_sha256.is_some());
-    assert_eq!(view.metrics, reference.metrics);
+    assert_eq!(view.metrics.clone().without_clock(), reference.metrics.clone().without_clock());
     assert_eq!(view.confusion_matrix, reference.confusion_matrix);
 }

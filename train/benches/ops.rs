@@ -10,7 +10,7 @@ use std::hint::black_box;
 use candle_core::{Device, Tensor, Var};
 use candle_nn::{Module, ModuleT, Optimizer as _};
 use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main, measurement::WallTime};
-use kubeml_train::OptimizerKind;
+use kubeml_spec::OptimizerKind;
 use kubeml_train::lane::Lane;
 use kubeml_train::ops::{Activation, ConvBlock, Dropout, Hidden, Linear, Lstm, MaxPool2d, SoftmaxCrossEntropy};
 use kubeml_train::optimizer::{Config, Optimizer, Part};
@@ -324,7 +324,7 @@ fn update(criterion: &mut Criterion) {
 }
 
 fn adam(count: usize) -> Optimizer {
-    let config = Config { kind: OptimizerKind::Adam, learning_rate: 1e-3 };
+    let config = Config { kind: OptimizerKind::Adam, learning_rate: 1e-3, weight_decay: 0.0, momentum: 0.0 };
     Optimizer::new(vec![filled(&[count])], config).expect("an optimizer")
 }
 

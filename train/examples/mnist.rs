@@ -12,10 +12,8 @@ use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
 use flate2::read::GzDecoder;
-use kubeml_train::{
-    Data, DataParts, EpochMetrics, FitSpec, ModelSpec, Observer, Outcome, Phase, Snapshot, Split, StepProgress,
-    Threads, Trained, fit,
-};
+use kubeml_spec::{Draft, EpochMetrics, problem::on_one_line};
+use kubeml_train::{Data, DataParts, Ended, Observer, Phase, Snapshot, Split, StepProgress, Threads, Trained, fit};
 
 type Failed = Box<dyn Error>;
 
@@ -39,33 +37,29 @@ fn main() -> Result<(), Failed> {
 }
 
 fn train(data: &Data, model: &str, epochs: u32, threads: usize, seed: u64, mut printer: Printer) -> Result<(), Failed> {
-    let model = match model {
-        "mlp" => ModelSpec::mlp(),
-        "cnn" => ModelSpec::cnn(),
-        "lstm" => ModelSpec::lstm(),
-        other => return Err(format!("there is no model {other}").into()),
-    };
-    let spec = FitSpec { epochs, seed, ..FitSpec::new(model) };
+    let draft = Draft::new(model).with("epochs", epochs).with("seed", seed);
+    let spec = draft.build().map_err(|problems| on_one_line(&problems))?;
     match fit(&spec, data, None, &Threads::new(threads), &mut printer)? {
-        Outcome::Finished(trained) => {
+        Ended::Finished(trained) => {
             report(&printer.label, &trained, printer.start.elapsed().as_secs_f64());
             printer.report_phases();
             printer.report_checkpoints();
         }
-        Outcome::Stopped(_) => return Err("nobody asked it to stop".into()),
+        Ended::Stopped(_) => return Err("nobody asked it to stop".into()),
     }
     Ok(())
 }
 
 fn report(label: &str, trained: &Trained, seconds: f64) {
+    let outcome = &trained.outcome;
     println!(
         "{label} done in {seconds:.1} s: test {:.4} loss {:.4} best {:.4} (epoch {}) {} weights {}",
-        trained.test.accuracy,
-        trained.test.loss,
-        trained.best_test.accuracy,
-        trained.best.epoch,
-        trained.kernel_sets,
-        &trained.weights_sha256[..16],
+        outcome.test.accuracy,
+        outcome.test.loss,
+        outcome.best_test.accuracy,
+        outcome.best_epoch,
+        outcome.kernel_set,
+        &outcome.weights_sha256[..16],
     );
 }
 
@@ -193,7 +187,7 @@ impl Observer for Printer {
     fn epoch_finished(&mut self, metrics: &EpochMetrics) -> kubeml_train::Control {
         self.closes_epoch = true;
         if let Some(checkpoints) = &mut self.checkpoints {
-            checkpoints.speeds[usize::from(checkpoints.are_taken)].push(metrics.samples_per_second());
+            checkpoints.speeds[usize::from(checkpoints.are_taken)].push(metrics.samples_per_second);
             checkpoints.are_taken = !checkpoints.are_taken;
             checkpoints.asked = Instant::now();
         }
@@ -201,7 +195,7 @@ impl Observer for Printer {
             "{} epoch {} {:>8.0} samples/s loss {:.4} accuracy {:.4} val_loss {:.4} val_accuracy {:.4}",
             self.label,
             metrics.epoch,
-            metrics.samples_per_second(),
+            metrics.samples_per_second,
             metrics.loss,
             metrics.accuracy,
             metrics.val_loss,

@@ -2,10 +2,11 @@
 
 use std::ops::Range;
 
+use kubeml_spec::TaskSpec;
+
 use crate::data::{Data, Split};
 use crate::rng::{Purpose, Stream};
 use crate::simd::{multiversion, prefetch};
-use crate::spec::FitSpec;
 
 /// Fewest samples that are worth a shard of their own.
 const SHARD_SAMPLES: usize = 32;
@@ -23,14 +24,15 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    pub(crate) fn new(spec: &FitSpec, data: &Data) -> Self {
+    pub(crate) fn new(spec: &TaskSpec, data: &Data) -> Self {
+        let h = spec.hyperparameters();
         let samples = data.train().len() as u32;
-        let held_out = spec.held_out(data.train().len());
-        let order = Stream::new(spec.seed, Purpose::HoldOut, 0).permutation(0, if held_out > 0 { samples } else { 0 });
+        let held_out = held_out(spec, data.train().len());
+        let order = Stream::new(h.seed, Purpose::HoldOut, 0).permutation(0, if held_out > 0 { samples } else { 0 });
         let mut is_held_out = vec![false; samples as usize];
         order.iter().take(held_out).for_each(|&sample| is_held_out[sample as usize] = true);
         let (held_out, learned) = (0..samples).partition(|&sample| is_held_out[sample as usize]);
-        Plan { seed: spec.seed, batch_size: spec.batch_size, learned, held_out }
+        Plan { seed: h.seed, batch_size: h.batch_size as usize, learned, held_out }
     }
 
     /// Steps of one epoch; the last may have fewer samples than the others.
@@ -50,6 +52,11 @@ impl Plan {
         let from = index as usize * self.batch_size;
         &order[from..order.len().min(from + self.batch_size)]
     }
+}
+
+/// Training samples held out for validation, of `samples`.
+pub(crate) fn held_out(spec: &TaskSpec, samples: usize) -> usize {
+    (samples as f64 * spec.hyperparameters().validation_fraction).round() as usize
 }
 
 /// Shards of a batch: part of the result's meaning, so a function of the batch alone.

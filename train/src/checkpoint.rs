@@ -1,27 +1,28 @@
 //! A training at one batch boundary: taken as a [`Snapshot`], written as bytes, read back as a [`Checkpoint`].
 //!
-//! The bytes are a safetensors file (tensors `param.*`, `first.*`, `second.*`, `best.*`; one metadata entry of text lines)
+//! The bytes are a safetensors file (tensors `param.*`, `first.*`, `second.*`, `best.*`, and the bytes of `header`)
 //! followed by the SHA-256 of all of it. Everything is checked before anything is used.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
+use kubeml_spec::{EpochMetrics, StopReason, TaskSpec};
 use safetensors::SafeTensors;
-use safetensors::tensor::Dtype;
+use safetensors::tensor::{Dtype, TensorView};
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::data::Data;
-use crate::fit::StopReason;
-use crate::metrics::{EpochMetrics, Tally};
+use crate::hex;
+use crate::metrics::Tally;
 use crate::optimizer::Moments;
 use crate::parameters::{ParameterShape, le_bytes, views};
-use crate::spec::{FitSpec, hex};
 
 mod header;
 
-/// Raised whenever older bytes no longer mean the same.
-const VERSION: u32 = 1;
-const METADATA_KEY: &str = "kubeml_train";
+use header::Header;
+
+/// The newest format that this version knows.
+const FORMAT: u8 = 1;
 const CHECKSUM_BYTES: usize = 32;
 const PARAM: &str = "param.";
 const FIRST: &str = "first.";
@@ -34,8 +35,8 @@ pub enum CheckpointError {
     Truncated { found: usize },
     #[error("the checkpoint is damaged: its bytes hash to {found}, its trailer says {expected}")]
     Damaged { expected: String, found: String },
-    #[error("the checkpoint has format version {found}, this build reads {VERSION}")]
-    Version { found: String },
+    #[error("the checkpoint is in format {found}, newer than the {FORMAT} that this version of kubeml knows")]
+    Newer { found: u8 },
     #[error("the checkpoint is malformed: {0}")]
     Malformed(String),
     #[error("the checkpoint has no tensor {name}")]
@@ -49,7 +50,7 @@ pub enum CheckpointError {
 }
 
 /// Counters, sums and best metrics: all of a training's state but its tensors.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Progress {
     /// Steps done of all epochs.
     pub(crate) step: u64,
@@ -73,7 +74,7 @@ impl Progress {
         if self.ended.is_none() && open.is_none_or(|open| open > steps_per_epoch) {
             return Err(format!("step {step} is not in the epoch after {epoch}, of {steps_per_epoch} steps"));
         }
-        let [last, best] = [&self.last, &self.best].map(|metrics| metrics.map_or(0, |metrics| metrics.epoch));
+        let [last, best] = [self.last, self.best].map(|metrics| metrics.map_or(0, |metrics| metrics.epoch));
         if epoch > epochs || last != epoch || best > epoch || (best == 0) != (epoch == 0) {
             return Err(format!("{epoch} of {epochs} epochs are closed, the last is {last}, the best {best}"));
         }
@@ -129,10 +130,11 @@ impl Snapshot {
         let parts: Vec<_> =
             parts.into_iter().filter_map(|(prefix, values)| Some((prefix, le_bytes(values?)))).collect();
         let tensors = parts.iter().flat_map(|(prefix, bytes)| views(&self.shapes, bytes, prefix));
-        // One entry, as the order of several in a hash map is not fixed.
-        let metadata = HashMap::from([(METADATA_KEY.to_string(), header::write(self))]);
+        let header = Header::of(self).write();
+        let header = TensorView::new(Dtype::U8, vec![header.len()], &header).ok();
+        let tensors = tensors.chain(header.map(|header| (header::NAME.to_string(), header)));
         // Every view was cut to its shape, which is all that can be wrong with it.
-        let mut bytes = safetensors::serialize(tensors, Some(metadata)).unwrap_or_default();
+        let mut bytes = safetensors::serialize(tensors, None).unwrap_or_default();
         let checksum = Sha256::digest(&bytes);
         bytes.extend_from_slice(&checksum);
         bytes
@@ -160,11 +162,9 @@ impl Checkpoint {
             return Err(CheckpointError::Damaged { expected: hex(trailer), found: hex(&checksum) });
         }
         let malformed = |error: safetensors::SafeTensorError| CheckpointError::Malformed(error.to_string());
-        let (_, metadata) = SafeTensors::read_metadata(body).map_err(malformed)?;
-        let text = metadata.metadata().as_ref().and_then(|entries| entries.get(METADATA_KEY));
-        let text = text.ok_or_else(|| CheckpointError::Malformed(format!("no metadata {METADATA_KEY}")))?;
-        let header = header::read(text)?;
         let tensors = SafeTensors::deserialize(body).map_err(malformed)?;
+        let header = tensors.tensor(header::NAME).map_err(|_| missing(header::NAME.to_string()))?;
+        let header = Header::read(&header)?;
         let shapes = shapes(&tensors)?;
         let values = |prefix: &str| collect(&tensors, &shapes, prefix);
         let best_weights = header.progress.best.map(|_| values(BEST)).transpose()?.map(Arc::new);
@@ -173,8 +173,8 @@ impl Checkpoint {
             moments: Moments { first: values(FIRST)?, second: values(SECOND)? },
             best_weights,
             progress: header.progress,
-            spec_hash: header.spec_hash,
-            dataset_hash: header.dataset_hash,
+            spec_hash: header.spec_sha256,
+            dataset_hash: header.dataset,
             kernel_sets: header.kernel_sets,
             shapes: shapes.into(),
         }))
@@ -191,9 +191,9 @@ impl Checkpoint {
     }
 
     /// The snapshot, if it is of this spec and this dataset.
-    pub(crate) fn into_snapshot(self, spec: &FitSpec, data: &Data) -> Result<Snapshot, CheckpointError> {
+    pub(crate) fn into_snapshot(self, spec: &TaskSpec, data: &Data) -> Result<Snapshot, CheckpointError> {
         let Checkpoint(snapshot) = self;
-        let (expected, found) = (spec.hash(), snapshot.spec_hash.clone());
+        let (expected, found) = (hex(spec.hash()), snapshot.spec_hash.clone());
         if expected != found {
             return Err(CheckpointError::OtherSpec { expected, found });
         }
@@ -205,10 +205,14 @@ impl Checkpoint {
     }
 }
 
-/// The header's text, for tests that build files by hand.
+/// The header's bytes, for tests that build files by hand.
 #[cfg(test)]
-pub(crate) fn header_of(snapshot: &Snapshot) -> String {
-    header::write(snapshot)
+pub(crate) fn header_of(snapshot: &Snapshot) -> Vec<u8> {
+    Header::of(snapshot).write()
+}
+
+fn missing(name: String) -> CheckpointError {
+    CheckpointError::MissingTensor { name }
 }
 
 /// Names and shapes of the parameters in the file, sorted by name.
@@ -222,7 +226,7 @@ fn shapes(tensors: &SafeTensors<'_>) -> Result<Vec<ParameterShape>, CheckpointEr
         .collect();
     shapes.sort_by(|one, two| one.name.cmp(&two.name));
     if shapes.is_empty() {
-        return Err(CheckpointError::MissingTensor { name: format!("{PARAM}*") });
+        return Err(missing(format!("{PARAM}*")));
     }
     Ok(shapes)
 }
@@ -232,7 +236,7 @@ fn collect(tensors: &SafeTensors<'_>, shapes: &[ParameterShape], prefix: &str) -
     let mut all = Vec::with_capacity(shapes.iter().map(ParameterShape::count).sum());
     for shape in shapes {
         let name = format!("{prefix}{}", shape.name);
-        let view = tensors.tensor(&name).map_err(|_| CheckpointError::MissingTensor { name: name.clone() })?;
+        let view = tensors.tensor(&name).map_err(|_| missing(name.clone()))?;
         if view.dtype() != Dtype::F32 || view.shape() != shape.dims {
             let expected = format!("F32 {:?}", shape.dims);
             let found = format!("{:?} {:?}", view.dtype(), view.shape());

@@ -1,12 +1,13 @@
-//! What can go wrong in a training, and whether trying again can help.
+//! What can go wrong in a training.
+
+use kubeml_spec::{Problem, problem::on_one_line};
 
 use crate::checkpoint::CheckpointError;
-use crate::spec::SpecProblem;
 
 #[derive(Debug, thiserror::Error)]
 pub enum TrainError {
-    #[error("the spec has {} problems: {}", problems.len(), lines(problems))]
-    InvalidSpec { problems: Vec<SpecProblem> },
+    #[error("the task does not fit its dataset: {}", on_one_line(problems))]
+    InvalidSpec { problems: Vec<Problem> },
 
     #[error("the dataset has {} problems: {}", problems.len(), problems.join("; "))]
     InvalidData { problems: Vec<String> },
@@ -28,30 +29,4 @@ pub enum TrainError {
     /// A kernel refused its input: a bug in this package, the same at every try.
     #[error("a kernel failed: {0}")]
     Kernel(#[from] candle_core::Error),
-}
-
-/// What the caller should do about a [`TrainError`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
-    /// The same request may succeed later or elsewhere.
-    Retry,
-    /// The same request fails the same way everywhere.
-    GiveUp,
-}
-
-impl TrainError {
-    pub fn verdict(&self) -> Verdict {
-        match self {
-            TrainError::InvalidSpec { .. }
-            | TrainError::InvalidData { .. }
-            | TrainError::Checkpoint(_)
-            | TrainError::NotFinite { .. }
-            | TrainError::Kernel(_) => Verdict::GiveUp,
-            TrainError::Threads { .. } | TrainError::Panicked { .. } => Verdict::Retry,
-        }
-    }
-}
-
-fn lines(problems: &[SpecProblem]) -> String {
-    problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }

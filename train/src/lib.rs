@@ -1,11 +1,11 @@
 //! Deterministic training of small image classifiers on CPUs.
 //!
-//! [`fit()`] is a pure function of ([`FitSpec`], [`Data`]): the weights it returns do not depend on the number of threads,
+//! [`fit()`] is a pure function of (`TaskSpec`, [`Data`]): the weights it returns do not depend on the number of threads,
 //! on crashes and resumes, or on who watches. It knows no clock, no network and no file; an [`Observer`] hears facts,
 //! may ask for a [`Snapshot`] at every batch boundary and may stop the run there. A snapshot's bytes read back by
 //! [`Checkpoint::decode`] resume the run bit for bit, metrics included.
 //!
-//! Reading order: `spec` and `data` (what is asked), `fit` and `session` (the loop), `lane` and `models` (one shard's
+//! Reading order: `data` (what is given), `models` (the network), `fit` and `session` (the loop), `lane` (one shard's
 //! forward and backward), `ops` (the kernels, as candle custom ops), `parameters`, `optimizer`, `checkpoint`.
 //!
 //! The ops train under candle's own autograd as well, on variables that come from anywhere:
@@ -57,7 +57,6 @@ pub mod ops;
 pub mod optimizer;
 pub mod parameters;
 pub mod rng;
-pub mod spec;
 
 mod batches;
 mod initialisers;
@@ -68,14 +67,19 @@ mod session;
 mod simd;
 mod size;
 
+/// What a kernel refuses its input with.
+pub use candle_core::Error as KernelError;
 pub use checkpoint::{Checkpoint, CheckpointError, Snapshot};
 pub use data::{Data, DataParts, Split};
-pub use error::{TrainError, Verdict};
-pub use fit::{Outcome, StopReason, Threads, Trained, fit};
+pub use error::TrainError;
+pub use fit::{Ended, Threads, Trained, fit};
 pub use matmul::kernel_set;
-pub use metrics::{EpochMetrics, Evaluation};
 pub use observer::{Control, EvaluationProgress, Observer, Phase, Silent, Started, StepProgress};
-pub use spec::{FitSpec, ModelSpec, OptimizerKind, Schedule, SpecProblem};
+
+/// Lower-case hex of `bytes`.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
 
 #[cfg(test)]
 mod tests;

@@ -1,7 +1,8 @@
 //! Who watches a training: hears facts, may ask for a snapshot, may stop it, and lends it a clock.
 
+use kubeml_spec::EpochMetrics;
+
 use crate::checkpoint::Snapshot;
-use crate::metrics::EpochMetrics;
 
 /// Hears what happens in [`crate::fit()`], on one of its threads, in order. Every method has a default.
 ///
@@ -12,7 +13,7 @@ pub trait Observer: Send {
         let _ = started;
     }
 
-    /// After every step. `Stop` ends the run here with [`crate::Outcome::Stopped`].
+    /// After every step. `Stop` ends the run here with [`crate::Ended::Stopped`].
     fn step(&mut self, step: &StepProgress) -> Control {
         let _ = step;
         Control::Continue

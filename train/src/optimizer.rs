@@ -6,13 +6,13 @@ use std::cell::Cell;
 
 use candle_core::backprop::GradStore;
 use candle_core::{CpuStorage, InplaceOp1, Layout, Result, Var};
+use kubeml_spec::{Hyperparameters, OptimizerKind, Schedule};
 use rayon::prelude::*;
 
 use crate::batches::SHARDS_MAX;
 use crate::matmul::{Matrix, multiply, multiply_add};
 use crate::ops::{ensure, floats_mut, read};
 use crate::simd::multiversion;
-use crate::spec::{OptimizerKind, Schedule};
 
 const BETA1: f64 = 0.9;
 const BETA2: f64 = 0.999;
@@ -28,6 +28,17 @@ const PRODUCT_PIECE: usize = 3 * CHUNK;
 pub struct Config {
     pub kind: OptimizerKind,
     pub learning_rate: f64,
+    /// Of AdamW.
+    pub weight_decay: f64,
+    /// Of SGD.
+    pub momentum: f64,
+}
+
+impl Config {
+    /// At the first step.
+    pub fn of(h: &Hyperparameters) -> Self {
+        Self { kind: h.optimizer, learning_rate: h.learning_rate, weight_decay: h.weight_decay, momentum: h.momentum }
+    }
 }
 
 /// An optimizer whose whole state can be copied out and put back.
@@ -115,16 +126,15 @@ impl candle_nn::Optimizer for Optimizer {
     }
 }
 
-impl Schedule {
-    /// The learning rate of a step (from 0) in an epoch (from 0), of `steps_total`.
-    pub fn learning_rate(&self, base: f64, step: u64, epoch: u32, steps_total: u64) -> f64 {
-        match *self {
-            Schedule::Constant => base,
-            Schedule::Step { every, factor } => base * libm::pow(factor, f64::from(epoch / every.max(1))),
-            Schedule::Cosine => {
-                let done = step as f64 / steps_total.max(1) as f64;
-                base * 0.5 * (1.0 + libm::cos(std::f64::consts::PI * done))
-            }
+/// The learning rate of a step (from 0) in an epoch (from 0), of `steps_total`.
+pub fn learning_rate(h: &Hyperparameters, step: u64, epoch: u32, steps_total: u64) -> f64 {
+    let base = h.learning_rate;
+    match h.schedule {
+        Schedule::Constant => base,
+        Schedule::Step => base * libm::pow(h.schedule_factor, f64::from(epoch / h.schedule_every.max(1))),
+        Schedule::Cosine => {
+            let done = step as f64 / steps_total.max(1) as f64;
+            base * 0.5 * (1.0 + libm::cos(std::f64::consts::PI * done))
         }
     }
 }
@@ -153,10 +163,8 @@ impl Rule {
         };
         match config.kind {
             OptimizerKind::Adam => adam(0.0),
-            OptimizerKind::AdamW { weight_decay } => adam(weight_decay),
-            OptimizerKind::Sgd { momentum } => {
-                Rule::Sgd { rate: config.learning_rate as f32, momentum: momentum as f32 }
-            }
+            OptimizerKind::AdamW => adam(config.weight_decay),
+            OptimizerKind::Sgd => Rule::Sgd { rate: config.learning_rate as f32, momentum: config.momentum as f32 },
         }
     }
 

@@ -9,9 +9,9 @@ use candle_nn::var_builder::{Backend, VarBuilderArgs};
 use safetensors::tensor::{Dtype, TensorView};
 use sha2::{Digest, Sha256};
 
+use crate::hex;
 pub use crate::initialisers::Initialiser;
 use crate::ops::read;
-use crate::spec::hex;
 
 /// Hands a model its parameters by name: a `candle_nn` variable builder whose hints are our initialisers.
 pub type VarBuilder<'a> = VarBuilderArgs<'a, &'a Parameters>;

@@ -5,20 +5,22 @@
 use std::sync::Arc;
 
 use candle_nn::Optimizer as _;
+use kubeml_spec::{EpochMetrics, StopReason, TaskSpec};
 use rayon::prelude::*;
 
 use crate::batches::{Plan, shard_count, shard_rows};
 use crate::checkpoint::{CheckpointError, Progress, Snapshot};
 use crate::data::Data;
 use crate::error::TrainError;
-use crate::fit::{Outcome, StopReason};
+use crate::fit::Ended;
+use crate::hex;
 use crate::matmul::kernel_set;
-use crate::metrics::{EpochMetrics, Tally};
+use crate::metrics::Tally;
+use crate::models::Stage;
 use crate::observer::{Control, Observer, Phase, Started, StepProgress};
-use crate::optimizer::{Config, Optimizer};
+use crate::optimizer::{Config, Optimizer, learning_rate};
 use crate::parameters::{ParameterShape, Parameters};
 use crate::pool::Pool;
-use crate::spec::FitSpec;
 
 mod ending;
 mod evaluation;
@@ -29,7 +31,7 @@ use shard::Shard;
 
 /// A training in progress.
 pub(crate) struct Session<'a> {
-    spec: &'a FitSpec,
+    spec: &'a TaskSpec,
     data: &'a Data,
     plan: Plan,
     parameters: Parameters,
@@ -53,16 +55,17 @@ enum Flow<T> {
 impl<'a> Session<'a> {
     /// Builds the model and its optimizer, fresh or from a snapshot of this spec and this dataset.
     pub(crate) fn open(
-        spec: &'a FitSpec,
+        spec: &'a TaskSpec,
+        stages: &[Stage],
         data: &'a Data,
         resume: Option<Snapshot>,
         pool: &Pool,
     ) -> Result<Self, TrainError> {
-        let parameters = Parameters::new(spec.seed);
-        let lanes = shard_count(spec.batch_size).max(pool.threads());
-        let shards = (0..lanes).map(|_| Shard::new(spec, data, &parameters)).collect::<Result<Vec<_>, _>>()?;
-        let config = Config { kind: spec.optimizer, learning_rate: spec.learning_rate };
-        let optimizer = Optimizer::new(parameters.variables(), config)?;
+        let h = spec.hyperparameters();
+        let parameters = Parameters::new(h.seed);
+        let lanes = shard_count(h.batch_size as usize).max(pool.threads());
+        let shards = (0..lanes).map(|_| Shard::new(stages, h.seed, &parameters)).collect::<Result<Vec<_>, _>>()?;
+        let optimizer = Optimizer::new(parameters.variables(), Config::of(h))?;
         let mut session = Session {
             spec,
             data,
@@ -89,7 +92,7 @@ impl<'a> Session<'a> {
         }
         let step = snapshot.progress.step;
         let steps = self.plan.steps_per_epoch();
-        snapshot.progress.check(self.spec.epochs, steps).map_err(CheckpointError::Malformed)?;
+        snapshot.progress.check(self.epochs(), steps).map_err(CheckpointError::Malformed)?;
         self.parameters.set(&snapshot.weights)?;
         self.optimizer.restore(step, snapshot.moments)?;
         self.progress = snapshot.progress;
@@ -103,7 +106,7 @@ impl<'a> Session<'a> {
     }
 
     /// Runs to the end, or to where the observer stops it.
-    pub(crate) fn run(mut self, observer: &mut dyn Observer) -> Result<Outcome, TrainError> {
+    pub(crate) fn run(mut self, observer: &mut dyn Observer) -> Result<Ended, TrainError> {
         observer.started(&Started {
             from_step: self.progress.step,
             steps_total: self.steps_total(),
@@ -119,17 +122,22 @@ impl<'a> Session<'a> {
             }
         }
         match self.finish(observer)? {
-            Flow::Go(trained) => Ok(Outcome::Finished(Box::new(trained))),
+            Flow::Go(trained) => Ok(Ended::Finished(Box::new(trained))),
             Flow::Halt => self.stopped(),
         }
     }
 
-    fn stopped(&self) -> Result<Outcome, TrainError> {
-        Ok(Outcome::Stopped(Box::new(self.snapshot()?)))
+    fn stopped(&self) -> Result<Ended, TrainError> {
+        Ok(Ended::Stopped(Box::new(self.snapshot()?)))
+    }
+
+    /// Epochs asked for.
+    fn epochs(&self) -> u32 {
+        self.spec.hyperparameters().epochs
     }
 
     fn steps_total(&self) -> u64 {
-        self.plan.steps_per_epoch() * u64::from(self.spec.epochs)
+        self.plan.steps_per_epoch() * u64::from(self.epochs())
     }
 
     /// Steps done in the open epoch. Only a closed last epoch may be short (`max_seconds`), so this is exact.
@@ -140,7 +148,7 @@ impl<'a> Session<'a> {
     /// No epoch is open, and none will be.
     fn is_done(&self) -> bool {
         let open = self.progress.tally.samples > 0;
-        !open && (self.progress.ended.is_some() || self.progress.epoch >= self.spec.epochs)
+        !open && (self.progress.ended.is_some() || self.progress.epoch >= self.epochs())
     }
 
     /// A copy of all state.
@@ -151,7 +159,7 @@ impl<'a> Session<'a> {
             weights: self.parameters.copy()?,
             moments: self.optimizer.moments().clone(),
             best_weights: self.best_weights.clone(),
-            spec_hash: self.spec.hash(),
+            spec_hash: hex(self.spec.hash()),
             dataset_hash: self.data.hash().to_string(),
             kernel_sets: self.kernel_sets.clone(),
         })
@@ -193,7 +201,8 @@ impl<'a> Session<'a> {
 
     /// Ends the training once it has taken `max_seconds`, unless this was its last step anyway.
     fn check_time(&mut self) {
-        let over = self.spec.max_seconds.is_some_and(|limit| self.progress.train_seconds >= limit);
+        let limit = self.spec.hyperparameters().max_seconds;
+        let over = limit.is_some_and(|limit| self.progress.train_seconds >= f64::from(limit));
         if over && self.progress.step < self.steps_total() {
             self.progress.ended = Some(StopReason::MaxSeconds);
         }
@@ -202,7 +211,7 @@ impl<'a> Session<'a> {
     /// An update may overflow after a loss that was none too large: the next evaluation shows it.
     fn check_loss(&self, loss: f64) -> Result<(), TrainError> {
         let Progress { step, epoch, .. } = self.progress;
-        let epoch = (epoch + 1).min(self.spec.epochs);
+        let epoch = (epoch + 1).min(self.epochs());
         if loss.is_finite() { Ok(()) } else { Err(TrainError::NotFinite { step, epoch, loss }) }
     }
 
@@ -235,6 +244,7 @@ impl<'a> Session<'a> {
             val_accuracy: validation.accuracy(),
             samples: progress.tally.samples,
             train_seconds: progress.epoch_seconds,
+            samples_per_second: rate(progress.tally.samples, progress.epoch_seconds),
             is_best: false,
         };
         metrics.is_best = progress.best.is_none_or(|best| metrics.beats(&best));
@@ -253,14 +263,20 @@ impl<'a> Session<'a> {
     }
 }
 
+/// Samples per second; 0 where the observer has no clock.
+fn rate(samples: u64, seconds: f64) -> f64 {
+    if seconds > 0.0 { samples as f64 / seconds } else { 0.0 }
+}
+
 /// Whether an epoch's metrics end the training before its last epoch.
-fn early_stop(spec: &FitSpec, metrics: &EpochMetrics, best: Option<&EpochMetrics>) -> Option<StopReason> {
+fn early_stop(spec: &TaskSpec, metrics: &EpochMetrics, best: Option<&EpochMetrics>) -> Option<StopReason> {
     let waited = metrics.epoch - best.map_or(metrics.epoch, |best| best.epoch);
-    if metrics.epoch >= spec.epochs {
+    let h = spec.hyperparameters();
+    if metrics.epoch >= h.epochs {
         None
-    } else if spec.target_accuracy.is_some_and(|target| metrics.val_accuracy >= target) {
+    } else if h.target_accuracy.is_some_and(|target| metrics.val_accuracy >= target) {
         Some(StopReason::TargetAccuracy)
-    } else if spec.patience.is_some_and(|patience| waited >= patience) {
+    } else if h.patience.is_some_and(|patience| waited >= patience) {
         Some(StopReason::Patience)
     } else {
         None
@@ -300,11 +316,11 @@ fn train_shards(shards: &mut [Shard], data: &Data, samples: &[u32], place: &Step
 fn update(
     shards: &[Shard],
     optimizer: &mut Optimizer,
-    spec: &FitSpec,
+    spec: &TaskSpec,
     samples: &[u32],
     place: &StepPlace,
 ) -> Result<(), TrainError> {
-    let rate = spec.schedule.learning_rate(spec.learning_rate, place.step, place.epoch, place.steps_total);
+    let rate = learning_rate(spec.hyperparameters(), place.step, place.epoch, place.steps_total);
     optimizer.set_learning_rate(rate);
     let slots: Vec<_> = shards[..shard_count(samples.len())].iter().map(Shard::slots).collect();
     Ok(gradients::update(optimizer, &slots)?)

@@ -7,15 +7,18 @@ mod early_ends;
 mod forward;
 mod gradients;
 mod learning;
+mod networks;
 mod optimizing;
 mod pytorch;
 mod random;
 mod resume;
 
+use kubeml_spec::{Draft, EpochMetrics, Outcome, TaskSpec};
+
 use crate::rng::{Purpose, Stream};
 use crate::{
-    Control, Data, DataParts, EpochMetrics, EvaluationProgress, FitSpec, ModelSpec, Observer, Outcome, Silent,
-    Snapshot, Split, StepProgress, Threads, Trained, fit,
+    Control, Data, DataParts, Ended, EvaluationProgress, Observer, Silent, Snapshot, Split, StepProgress, Threads,
+    Trained, fit,
 };
 
 /// Numbers from -1 to 1, a function of `name` and their place; `fixtures/pytorch.py` makes the same.
@@ -48,44 +51,46 @@ fn small_data() -> Data {
     data(150, 70, 12, 10, 4)
 }
 
-/// A quick spec of each model: two epochs of two batches, the second partial, on [`small_data`].
-fn small_specs() -> [FitSpec; 3] {
+/// A quick draft of each model: two epochs of two batches, the second partial, on [`small_data`].
+fn small_drafts() -> [Draft; 3] {
     [
-        ModelSpec::Mlp { hidden: vec![24, 17] },
-        ModelSpec::Cnn { channels: vec![5], dense: 9 },
-        ModelSpec::Lstm { units: 13, dense: 9 },
+        Draft::new("mlp").with("hidden", vec![24, 17]),
+        Draft::new("cnn").with("channels", vec![5]).with("dense", 9),
+        Draft::new("lstm").with("units", 13).with("dense", 9),
     ]
-    .map(|model| FitSpec { epochs: 2, batch_size: 100, learning_rate: 3e-3, seed: 11, ..FitSpec::new(model) })
+    .map(|draft| draft.with("epochs", 2).with("batch_size", 100).with("learning_rate", 3e-3).with("seed", 11))
 }
 
-fn trained(spec: &FitSpec, data: &Data, threads: usize) -> Box<Trained> {
+fn small_specs() -> [TaskSpec; 3] {
+    small_drafts().map(|draft| built(&draft))
+}
+
+fn built(draft: &Draft) -> TaskSpec {
+    draft.build().unwrap()
+}
+
+fn trained(spec: &TaskSpec, data: &Data, threads: usize) -> Box<Trained> {
     finished(fit(spec, data, None, &Threads::new(threads), &mut Silent).unwrap())
 }
 
-fn finished(outcome: Outcome) -> Box<Trained> {
-    match outcome {
-        Outcome::Finished(trained) => trained,
-        Outcome::Stopped(snapshot) => panic!("it was stopped at step {}", snapshot.step()),
+fn finished(ended: Ended) -> Box<Trained> {
+    match ended {
+        Ended::Finished(trained) => trained,
+        Ended::Stopped(snapshot) => panic!("it was stopped at step {}", snapshot.step()),
     }
 }
 
-fn stopped(outcome: Outcome) -> Snapshot {
-    match outcome {
-        Outcome::Finished(_) => panic!("it finished"),
-        Outcome::Stopped(snapshot) => *snapshot,
+fn stopped(ended: Ended) -> Snapshot {
+    match ended {
+        Ended::Finished(_) => panic!("it finished"),
+        Ended::Stopped(snapshot) => *snapshot,
     }
 }
 
-/// Everything a training says about its result, to compare two of them; models as bytes, metrics as numbers.
-fn meaning(trained: &Trained) -> impl PartialEq + std::fmt::Debug + use<> {
-    (
-        trained.weights_sha256.clone(),
-        trained.best_weights_sha256.clone(),
-        (trained.model.clone(), trained.best_model.clone()),
-        (trained.last, trained.best),
-        (trained.test.clone(), trained.best_test.clone()),
-        (trained.epochs_run, trained.steps, trained.stop_reason),
-    )
+/// A training's result without what computed it and how long that took, to compare two of them.
+fn meaning(trained: &Trained) -> Trained {
+    let outcome = Outcome { train_seconds: 0.0, kernel_set: String::new(), ..trained.outcome.clone() };
+    Trained { outcome, ..trained.clone() }
 }
 
 /// An observer that writes down what it hears and acts by the step.

@@ -1,12 +1,13 @@
 //! An attempt's checkpoints and models: bytes first, then the pointer to them.
 
 use bytes::Bytes;
+use kubeml_spec::EpochMetrics;
 use tokio::{task::spawn_blocking, time::Instant};
 
 use super::{Attempt, Halt, port_failure};
 use crate::{
     ports::{PortError, Snapshot, Trained},
-    task::{ArtifactKey, ArtifactKind, ArtifactRef, Checkpoint, EpochMetrics, Failure, TaskResult},
+    task::{ArtifactKey, ArtifactKind, ArtifactRef, Checkpoint, Failure, TaskResult},
     transition::Input,
 };
 
@@ -35,14 +36,14 @@ impl Attempt {
     pub(super) async fn save(&mut self, snapshot: Snapshot, epoch: Option<EpochMetrics>) -> Result<(), Halt> {
         let started = Instant::now();
         self.prune().await;
-        let Snapshot { step, progress, metrics, encode } = snapshot;
+        let Snapshot { step, epochs, progress, encode } = snapshot;
         let encoding = spawn_blocking(encode).await;
         let bytes = encoding.map_err(|error| Halt::Crashed(Failure::crashed(format!("checkpoint: {error}"))))?;
         let artifact = self.put(ArtifactKind::Checkpoint, step, bytes).await?;
-        let checkpoint = Checkpoint { artifact, progress, metrics };
+        let checkpoint = Checkpoint { artifact, epochs };
         let n = self.teller.next_n();
         let fence = self.fence;
-        self.commit(Input::SaveCheckpoint { fence, checkpoint, finished_epoch: epoch, n }).await?;
+        self.commit(Input::SaveCheckpoint { fence, checkpoint, progress, finished_epoch: epoch, n }).await?;
         self.control.beat();
         if self.record.no_progress == 0 {
             (self.progressed)();
@@ -60,22 +61,10 @@ impl Attempt {
     /// Makes the models durable, then says that the task has succeeded with them.
     pub(super) async fn finish(&mut self, trained: Trained) -> Result<(), Halt> {
         self.prune().await;
-        let model = self.put(ArtifactKind::FinalModel, trained.step, trained.model).await?;
-        let best_model = self.put(ArtifactKind::BestModel, trained.step, trained.best_model).await?;
-        let result = TaskResult {
-            attempt: self.fence.attempt,
-            progress: trained.progress,
-            metrics: trained.metrics,
-            test_loss: trained.test_loss,
-            test_accuracy: trained.test_accuracy,
-            best_test_accuracy: trained.best_test_accuracy,
-            confusion: trained.confusion,
-            weights_sha256: trained.weights_sha256,
-            kernel_set: trained.kernel_set,
-            stop_reason: trained.stop_reason,
-            model,
-            best_model,
-        };
+        let Trained { outcome, model, best_model } = trained;
+        let model = self.put(ArtifactKind::FinalModel, outcome.steps, model).await?;
+        let best_model = self.put(ArtifactKind::BestModel, outcome.steps, best_model).await?;
+        let result = TaskResult { attempt: self.fence.attempt, outcome: outcome.into(), model, best_model };
         self.commit(Input::Finish { fence: self.fence, result: Box::new(result) }).await?;
         self.announce().await;
         Ok(())
@@ -106,9 +95,8 @@ impl Attempt {
     }
 
     fn observe_epoch(&self, epoch: &EpochMetrics) {
-        let model = self.record.spec.model.as_str();
-        let samples = self.record.dataset.as_ref().map_or(0, |dataset| dataset.train_samples);
-        self.context.metrics.train_samples.with_label_values(&[model]).inc_by(samples);
+        let model = self.record.spec.model().as_str();
+        self.context.metrics.train_samples.with_label_values(&[model]).inc_by(epoch.samples);
         self.context.metrics.train_samples_per_second.with_label_values(&[model]).set(epoch.samples_per_second);
     }
 }

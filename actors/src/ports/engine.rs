@@ -11,12 +11,12 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use kubeml_spec::{EpochMetrics, Outcome, TaskSpec};
 use tokio::sync::mpsc;
 
 use crate::{
     dataset::Dataset,
-    spec::TaskSpec,
-    task::{EpochMetrics, FailureKind, Metrics, Progress, StopReason, TaskId},
+    task::{Failure, FailureKind, Progress, TaskId},
 };
 
 /// How an attempt's trainer and its engine steer each other without waiting for one another.
@@ -78,8 +78,9 @@ impl Control {
 /// A state that training can go on from, taken by the engine at a batch boundary.
 pub struct Snapshot {
     pub step: u64,
+    /// Epochs closed.
+    pub epochs: u32,
     pub progress: Progress,
-    pub metrics: Metrics,
     /// Makes the checkpoint's bytes; takes milliseconds, so not on the training thread.
     pub encode: Box<dyn FnOnce() -> Bytes + Send>,
 }
@@ -123,40 +124,24 @@ pub enum Fitted {
 
 #[derive(Clone, Debug)]
 pub struct Trained {
-    pub step: u64,
-    pub progress: Progress,
-    pub metrics: Metrics,
-    pub test_loss: f64,
-    pub test_accuracy: f64,
-    pub best_test_accuracy: f64,
-    pub confusion: Vec<Vec<u64>>,
-    pub weights_sha256: String,
-    /// Names the code that computed it, in all attempts, as far as it may change a result's bits.
-    pub kernel_set: String,
-    pub stop_reason: StopReason,
+    pub outcome: Outcome,
     pub model: Bytes,
     pub best_model: Bytes,
 }
 
+/// Why a training has no result.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EngineError {
+    /// The given checkpoint cannot be resumed from; an earlier one, or none, may do.
     #[error("{0}")]
     BadCheckpoint(String),
-    #[error("{0}")]
-    Invalid(String),
-    #[error("{0}")]
-    Diverged(String),
-    #[error("{0}")]
-    Failed(String),
+    #[error("{}", .0.message)]
+    Failed(Failure),
 }
 
 impl EngineError {
-    pub fn failure_kind(&self) -> FailureKind {
-        match self {
-            Self::Invalid(_) => FailureKind::Permanent,
-            Self::Diverged(_) => FailureKind::Diverged,
-            Self::BadCheckpoint(_) | Self::Failed(_) => FailureKind::Crashed,
-        }
+    pub fn failed(kind: FailureKind, message: impl Into<String>) -> Self {
+        Self::Failed(Failure::new(kind, message))
     }
 }
 

@@ -1,11 +1,13 @@
 //! What a task's attempts produce: progress, metrics, checkpoints, a result.
 
+use kubeml_spec::{EpochMetrics, Kept, Outcome};
 use serde::{Deserialize, Serialize};
 
 use super::TaskId;
 use crate::dataset::Manifest;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum ArtifactKind {
     Checkpoint,
     FinalModel,
@@ -25,12 +27,14 @@ pub struct ArtifactKey {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ArtifactRef {
     pub key: ArtifactKey,
+    #[serde(with = "serde_bytes")]
     pub hash: [u8; 32],
     pub bytes: u64,
 }
 
 /// How far training is. Steps count over the whole task.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Progress {
     pub epoch: u32,
     pub epochs: u32,
@@ -43,35 +47,38 @@ pub struct Progress {
     pub accuracy: f64,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct EpochMetrics {
-    /// From 1.
-    pub epoch: u32,
-    pub loss: f64,
-    pub accuracy: f64,
-    pub val_loss: f64,
-    pub val_accuracy: f64,
-    pub samples_per_second: f64,
+impl Progress {
+    /// Where an attempt stands that resumes at `step`, in a task that has come this far.
+    #[must_use]
+    pub fn resumed_at(self, step: u64) -> Self {
+        let Self { epochs, steps, .. } = self;
+        let per_epoch = steps.checked_div(u64::from(epochs)).unwrap_or_default().max(1);
+        let epoch = u32::try_from(step.div_ceil(per_epoch)).unwrap_or(epochs).min(epochs);
+        Self { epoch, epochs, step, steps, ..Self::default() }
+    }
+
+    /// Where a task stands whose training has ended.
+    #[must_use]
+    pub fn ended(self, outcome: &Outcome, last: Option<&EpochMetrics>) -> Self {
+        let last = last.copied().unwrap_or_default();
+        Self {
+            epoch: outcome.epochs,
+            step: outcome.steps,
+            samples_per_second: last.samples_per_second,
+            eta_seconds: 0.0,
+            loss: last.loss,
+            accuracy: last.accuracy,
+            ..self
+        }
+    }
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Best {
-    pub val_accuracy: f64,
-    pub epoch: u32,
-}
-
-/// The last finished epoch's metrics and the best so far; zeros before the first.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Metrics {
-    pub last: EpochMetrics,
-    pub best: Best,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+/// A training's state as stored bytes. Its epochs' metrics are in the record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Checkpoint {
     pub artifact: ArtifactRef,
-    pub progress: Progress,
-    pub metrics: Metrics,
+    /// Epochs that were closed before it.
+    pub epochs: u32,
 }
 
 impl Checkpoint {
@@ -80,7 +87,7 @@ impl Checkpoint {
     }
 
     pub fn reached(&self) -> Reached {
-        Reached { step: self.step(), epochs: self.metrics.last.epoch }
+        Reached { step: self.step(), epochs: self.epochs }
     }
 }
 
@@ -100,6 +107,7 @@ pub struct DatasetUsed {
     pub train_samples: u64,
     pub test_samples: u64,
     /// Why another dataset than the asked-for one is used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instead_of: Option<String>,
 }
 
@@ -116,39 +124,11 @@ impl DatasetUsed {
     }
 }
 
-/// Why training ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum StopReason {
-    Completed,
-    TargetAccuracy,
-    Patience,
-    MaxSeconds,
-}
-
-impl StopReason {
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Completed => "completed",
-            Self::TargetAccuracy => "target_accuracy",
-            Self::Patience => "patience",
-            Self::MaxSeconds => "max_seconds",
-        }
-    }
-}
-
+/// What a succeeded task has: the outcome of its training, and where its models are.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TaskResult {
     pub attempt: u32,
-    pub progress: Progress,
-    pub metrics: Metrics,
-    pub test_loss: f64,
-    pub test_accuracy: f64,
-    pub best_test_accuracy: f64,
-    /// Test samples by true class (rows) and predicted class (columns).
-    pub confusion: Vec<Vec<u64>>,
-    pub weights_sha256: String,
-    pub kernel_set: String,
-    pub stop_reason: StopReason,
+    pub outcome: Kept<Outcome>,
     pub model: ArtifactRef,
     pub best_model: ArtifactRef,
 }

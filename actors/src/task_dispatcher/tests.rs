@@ -8,7 +8,6 @@ use crate::{
     context::{Roles, Settings},
     dataset::ChunkHash,
     ports::{CacheStats, DatasetNews, DeadLetter, TaskBus},
-    spec::SpecDraft,
     testing::{
         faulty::{FaultyLog, FaultyTasks},
         test_tree::{TestTree, World, draft, submission},
@@ -111,7 +110,7 @@ async fn a_hint_makes_it_sooner_than_any_scan() {
 async fn a_submission_in_the_hands_of_a_dying_dispatcher_is_made_again_and_makes_one_task() {
     let node = TestTree::start().await;
     for _ in 0..4 {
-        let submission = submission(SpecDraft { epochs: Some(1), ..draft() });
+        let submission = submission(draft().with("epochs", 1));
         let id = submission.id;
         node.tree.handles.dispatcher.crash().await.unwrap();
         let submitted = node.tree.handles.dispatcher.submit(submission).await.expect("the successor takes it");
@@ -173,10 +172,10 @@ async fn a_running_task_of_another_node_is_flagged_and_its_owner_stops() {
 
 #[tokio::test(start_paused = true)]
 async fn what_a_task_will_need_is_warmed_ahead_if_it_was_named() {
-    for (dataset, warmed) in [(None, false), (Some("mnist-10k".to_owned()), true)] {
+    for (draft, warmed) in [(draft(), false), (draft().on("mnist-10k"), true)] {
         let node = World::new().start(api_only()).await;
         let cache = &node.world.ports.cache;
-        node.submit(SpecDraft { dataset, ..draft() }).await;
+        node.submit(draft).await;
         let filled = async {
             while cache.stats().await.unwrap() == CacheStats::default() {
                 tokio::time::sleep(Duration::from_millis(10)).await;

@@ -10,13 +10,17 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use kubeml_spec::{EpochMetrics, Evaluation, Outcome, StopReason};
 use tokio::time::sleep;
 
 use crate::{
     dataset::hex,
     ports::{Engine, EngineError, Fitted, Report, Snapshot, Trained, Work},
-    task::{Best, EpochMetrics, Metrics, Progress, StopReason, TaskId},
+    task::{FailureKind, Progress, TaskId},
 };
+
+/// Samples that an epoch is said to have trained on.
+pub const SAMPLES_PER_EPOCH: u64 = 1_000;
 
 /// What goes wrong once training reaches a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,12 +76,12 @@ impl ScriptedEngine {
 
     async fn misbehave(&self, kind: FaultKind, step: u64) -> EngineError {
         match kind {
-            FaultKind::Fail => EngineError::Failed(format!("scripted failure at step {step}")),
+            FaultKind::Fail => EngineError::failed(FailureKind::Crashed, format!("scripted failure at step {step}")),
             FaultKind::Panic => panic!("scripted panic at step {step}"),
             FaultKind::Stall => std::future::pending().await,
-            FaultKind::Diverge => EngineError::Diverged(format!("the loss is NaN at step {step}")),
+            FaultKind::Diverge => EngineError::failed(FailureKind::Diverged, format!("the loss is NaN at step {step}")),
             FaultKind::BadCheckpoint => EngineError::BadCheckpoint("scripted damage".to_owned()),
-            FaultKind::Invalid => EngineError::Invalid("scripted refusal".to_owned()),
+            FaultKind::Invalid => EngineError::failed(FailureKind::Permanent, "scripted refusal"),
         }
     }
 }
@@ -103,7 +107,7 @@ impl Engine for ScriptedEngine {
             }
             if step % self.steps_per_epoch == 0 {
                 run.close_epoch();
-                run.report(Report::EpochFinished(run.metrics.last, run.snapshot())).await;
+                run.report(Report::EpochFinished(run.last, run.snapshot())).await;
             } else if work.control.take_checkpoint_wanted() {
                 run.report(Report::Checkpoint(run.snapshot())).await;
             }
@@ -122,7 +126,7 @@ struct Run<'a> {
     steps_per_epoch: u64,
     step: u64,
     weights: [u8; 32],
-    metrics: Metrics,
+    last: EpochMetrics,
 }
 
 impl<'a> Run<'a> {
@@ -131,7 +135,7 @@ impl<'a> Run<'a> {
             None => (0, [0; 32]),
             Some(bytes) => read(bytes).ok_or_else(|| EngineError::BadCheckpoint(format!("{} bytes", bytes.len())))?,
         };
-        let h = &work.spec.hyperparameters;
+        let h = work.spec.hyperparameters();
         let (seed, steps) = (h.seed, engine.steps_per_epoch * u64::from(h.epochs));
         let mut run = Self {
             work,
@@ -140,7 +144,7 @@ impl<'a> Run<'a> {
             steps_per_epoch: engine.steps_per_epoch,
             step,
             weights,
-            metrics: Metrics::default(),
+            last: EpochMetrics::default(),
         };
         if step >= run.steps_per_epoch {
             run.close_epoch();
@@ -156,14 +160,15 @@ impl<'a> Run<'a> {
     fn close_epoch(&mut self) {
         let epoch = (self.step / self.steps_per_epoch) as u32;
         let accuracy = 1.0 - 0.5_f64.powi(epoch as i32);
-        self.metrics.last = EpochMetrics { epoch, val_accuracy: accuracy, accuracy, ..EpochMetrics::default() };
-        self.metrics.best = Best { val_accuracy: accuracy, epoch };
+        let (step, samples) = (self.step, SAMPLES_PER_EPOCH);
+        let better = EpochMetrics { epoch, step, samples, is_best: true, ..EpochMetrics::default() };
+        self.last = EpochMetrics { val_accuracy: accuracy, accuracy, ..better };
     }
 
     fn progress(&self) -> Progress {
         Progress {
             epoch: (self.step.saturating_sub(1) / self.steps_per_epoch) as u32 + 1,
-            epochs: self.work.spec.hyperparameters.epochs,
+            epochs: self.work.spec.hyperparameters().epochs,
             step: self.step,
             steps: self.steps,
             ..Progress::default()
@@ -172,8 +177,8 @@ impl<'a> Run<'a> {
 
     fn snapshot(&self) -> Snapshot {
         let bytes: Bytes = [self.step.to_le_bytes().as_slice(), &self.weights].concat().into();
-        let (step, progress, metrics) = (self.step, self.progress(), self.metrics);
-        Snapshot { step, progress, metrics, encode: Box::new(move || bytes) }
+        let (step, progress, epochs) = (self.step, self.progress(), self.last.epoch);
+        Snapshot { step, epochs, progress, encode: Box::new(move || bytes) }
     }
 
     async fn report(&self, report: Report) {
@@ -183,20 +188,21 @@ impl<'a> Run<'a> {
     }
 
     fn trained(&self) -> Trained {
-        Trained {
-            step: self.step,
-            progress: self.progress(),
-            metrics: self.metrics,
-            test_loss: 0.1,
-            test_accuracy: self.metrics.last.val_accuracy,
-            best_test_accuracy: self.metrics.best.val_accuracy,
+        let test = Evaluation { loss: 0.1, accuracy: self.last.val_accuracy };
+        let outcome = Outcome {
+            stop_reason: StopReason::Completed,
+            epochs: self.last.epoch,
+            steps: self.step,
+            train_seconds: 0.0,
+            best_epoch: self.last.epoch,
+            test,
+            best_test: test,
             confusion: vec![vec![1, 0], vec![0, 1]],
             weights_sha256: hex(&self.weights),
+            best_weights_sha256: hex(&self.weights),
             kernel_set: "scripted".to_owned(),
-            stop_reason: StopReason::Completed,
-            model: self.weights.to_vec().into(),
-            best_model: self.weights.to_vec().into(),
-        }
+        };
+        Trained { outcome, model: self.weights.to_vec().into(), best_model: self.weights.to_vec().into() }
     }
 }
 

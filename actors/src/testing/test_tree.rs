@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use kubeml_spec::Draft;
 use tokio::time::timeout;
 
 use super::{
@@ -18,7 +19,6 @@ use crate::{
     },
     metrics::Metrics,
     ports::{EdgeKinds, Ports},
-    spec::{SpecDraft, TaskSpec},
     task::{Incarnation, Submission, TaskId, TaskRecord, TaskState},
     timestamp::Timestamp,
     tree::Tree,
@@ -98,7 +98,7 @@ impl TestTree {
         World::new().start(Settings::default()).await
     }
 
-    pub async fn submit(&self, draft: SpecDraft) -> TaskId {
+    pub async fn submit(&self, draft: Draft) -> TaskId {
         let submission = submission(draft);
         let submitted = self.tree.handles.dispatcher.submit(submission).await.expect("the task is taken");
         submitted.record().id
@@ -147,9 +147,9 @@ impl TestTree {
     pub async fn expect_success(&self, id: TaskId) -> TaskRecord {
         let record = self.wait_for_end(id).await;
         assert_eq!(record.state, TaskState::Succeeded, "{:?}", record.failure);
-        let h = &record.spec.hyperparameters;
+        let h = record.spec.hyperparameters();
         let expected = self.world.engine.expected_weights(h.seed, h.epochs);
-        assert_eq!(record.result.as_ref().map(|result| result.weights_sha256.clone()), Some(expected));
+        assert_eq!(record.result.as_ref().map(|result| result.outcome.weights_sha256.clone()), Some(expected));
         record
     }
 
@@ -162,18 +162,18 @@ impl TestTree {
     }
 }
 
-pub fn draft() -> SpecDraft {
-    SpecDraft { model: Some("mlp".to_owned()), epochs: Some(3), ..SpecDraft::default() }
+pub fn draft() -> Draft {
+    Draft::new("mlp").with("epochs", 3)
 }
 
-pub fn submission(draft: SpecDraft) -> Submission {
+pub fn submission(draft: Draft) -> Submission {
     Submission {
         id: TaskId::fresh(),
         name: None,
         tags: Vec::new(),
         priority: 0,
         retry_of: None,
-        spec: TaskSpec::build(&draft).expect("the draft is valid"),
+        spec: draft.build().expect("the draft is valid"),
     }
 }
 

@@ -40,7 +40,7 @@ pub struct Held {
 
 impl Held {
     pub fn new(claimed: &Claimed) -> Self {
-        let control = Control::new(claimed.record.progress);
+        let control = Control::new(*claimed.record.progress);
         let heard = (control.beats(), Instant::now());
         Self { record: claimed.record.clone(), fence: claimed.fence, control, heard }
     }

@@ -13,7 +13,6 @@ use crate::{
     context::Settings,
     event::TaskEvent,
     ports::{Cas, Inserted, ListCursor, PortError, TaskFilter, TaskPage, TaskStore},
-    spec::SpecDraft,
     task::{FailureKind, TaskState},
     testing::{
         scripted_engine::FaultKind,
@@ -138,7 +137,7 @@ async fn a_claim_that_panics_is_one_that_found_nothing() {
     sleep(SECOND).await;
     store.panics.store(5, Ordering::SeqCst);
     sleep(2 * SECOND).await;
-    let id = node.submit(SpecDraft { epochs: Some(1), ..draft() }).await;
+    let id = node.submit(draft().with("epochs", 1)).await;
     timeout(60 * SECOND, node.expect_success(id)).await.expect("the pool looks for work again");
     node.tree.drain(SECOND).await.expect("nothing is held for ever");
 }
@@ -222,7 +221,7 @@ async fn how_a_trainer_ended_is_counted_by_its_reason() {
         let metrics = &node.tree.context.metrics;
         metrics.actor_stopped.with_label_values(&["trainer", reason]).get()
     };
-    let id = node.submit(SpecDraft { epochs: Some(20), ..draft() }).await;
+    let id = node.submit(draft().with("epochs", 20)).await;
     node.add_fault(FaultKind::Fail, 15, 1, Some(id));
     node.add_fault(FaultKind::Panic, 25, 1, Some(id));
     node.wait_for_step(id, 30).await;
@@ -254,7 +253,7 @@ async fn nothing_goes_on_after_the_tree_has_stopped() {
     for delay in (0..3_000).step_by(100) {
         let node = World::new().start(Settings { slots: 2, ..Settings::default() }).await;
         for _ in 0..3 {
-            node.submit(SpecDraft { epochs: Some(1), ..draft() }).await;
+            node.submit(draft().with("epochs", 1)).await;
         }
         sleep(Duration::from_millis(delay)).await;
         let TestTree { tree, world } = node;

@@ -4,7 +4,6 @@ use std::{sync::Arc, time::Duration};
 
 use kubeml_actors::{
     context::{Roles, Settings},
-    spec::SpecDraft,
     task::{TaskId, TaskState},
     testing::{
         faulty::MuteableNodes,
@@ -79,7 +78,7 @@ async fn a_zombie_changes_nothing_and_falls_silent() {
     let front = world.start_as("api-1", api()).await;
     let (zombie, nodes) = cut_off_worker(&world, "worker-1").await;
     // Far longer than it takes to find the worker dead.
-    let id = front.submit(SpecDraft { epochs: Some(20), ..draft() }).await;
+    let id = front.submit(draft().with("epochs", 20)).await;
     front.wait_for_step(id, 5).await;
     nodes.mute(true);
     let second = world.start_as("worker-2", worker()).await;

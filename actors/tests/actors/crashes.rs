@@ -5,7 +5,6 @@ use std::time::Duration;
 use kubeml_actors::{
     context::Settings,
     event::EventKind,
-    spec::SpecDraft,
     task::{FailureKind, TaskState},
     testing::{
         scripted_engine::FaultKind,
@@ -96,7 +95,7 @@ async fn a_suspect_has_no_neighbours_until_it_makes_progress() {
     let node = world.start(Settings { slots: 2, ..Settings::default() }).await;
     let suspect = node.submit(draft()).await;
     node.add_fault(FaultKind::Panic, 1, 2, Some(suspect));
-    let other = node.submit(SpecDraft { epochs: Some(1), ..draft() }).await;
+    let other = node.submit(draft().with("epochs", 1)).await;
     let suspect = node.expect_success(suspect).await;
     let other = node.expect_success(other).await;
     assert_eq!((suspect.attempt, other.attempt), (3, 1), "the neighbour is not charged");

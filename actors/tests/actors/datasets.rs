@@ -16,7 +16,6 @@ use kubeml_actors::{
     dataset_loader::LoadError,
     in_memory::NoCache,
     ports::{DatasetSource, DatasetStore, FetchProgress, PortError},
-    spec::SpecDraft,
     testing::test_tree::{TestTree, World, digits, draft},
 };
 use tokio::time::timeout;
@@ -65,7 +64,7 @@ async fn a_source_that_panics_fails_its_askers_and_not_those_after_them() {
 #[tokio::test(start_paused = true)]
 async fn a_source_that_is_away_costs_a_task_time_and_no_charge() {
     let (_, node) = over_shaky_source(1, 3).await;
-    let id = node.submit(SpecDraft { dataset: Some("mnist".to_owned()), ..draft() }).await;
+    let id = node.submit(draft().on("mnist")).await;
     let record = node.expect_success(id).await;
     assert!(record.attempt >= 2, "{}", record.attempt);
     assert_eq!(record.no_progress, 0);
@@ -77,7 +76,7 @@ async fn whoever_needs_a_dataset_at_the_same_time_shares_one_fetch() {
     let (source, node) = over_shaky_source(0, 0).await;
     let mut ids = Vec::new();
     for _ in 0..3 {
-        ids.push(node.submit(SpecDraft { dataset: Some("mnist".to_owned()), ..draft() }).await);
+        ids.push(node.submit(draft().on("mnist")).await);
     }
     for id in ids {
         node.expect_success(id).await;
@@ -257,7 +256,7 @@ async fn a_dataset_that_another_node_is_importing_again_is_waited_for() {
 #[tokio::test(start_paused = true)]
 async fn a_task_is_cancelled_while_its_dataset_is_on_its_way() {
     let (_, node) = over_shaky_source(0, 0).await;
-    let id = node.submit(SpecDraft { dataset: Some("mnist".to_owned()), ..draft() }).await;
+    let id = node.submit(draft().on("mnist")).await;
     node.wait_for_kind(id, "claimed").await;
     node.tree.handles.dispatcher.cancel(id).await.unwrap();
     let record = node.wait_for_end(id).await;
@@ -268,7 +267,7 @@ async fn a_task_is_cancelled_while_its_dataset_is_on_its_way() {
 #[tokio::test(start_paused = true)]
 async fn a_loader_that_dies_is_asked_again_and_costs_no_attempt() {
     let (source, node) = over_shaky_source(0, 0).await;
-    let id = node.submit(SpecDraft { dataset: Some("mnist".to_owned()), ..draft() }).await;
+    let id = node.submit(draft().on("mnist")).await;
     node.wait_for_kind(id, "claimed").await;
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert!(node.tree.handles.crash("dataset_loader").await.unwrap());

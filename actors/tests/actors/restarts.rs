@@ -4,7 +4,6 @@ use std::{sync::Arc, time::Duration};
 
 use kubeml_actors::{
     context::Settings,
-    spec::SpecDraft,
     task::{Submission, TaskState},
     testing::{
         faulty::FaultyTasks,
@@ -31,7 +30,7 @@ async fn tasks_survive_a_node_that_keeps_dying() {
     let mut ids = Vec::new();
     let mut node = world.start(Settings { slots: 3, ..Settings::default() }).await;
     for seed in 1..=3 {
-        ids.push(node.submit(SpecDraft { seed: Some(seed), epochs: Some(20), ..draft() }).await);
+        ids.push(node.submit(draft().with("seed", seed).with("epochs", 20)).await);
     }
     for life in 0..20_u64 {
         tokio::time::sleep(Duration::from_millis(300 + life * 110)).await;

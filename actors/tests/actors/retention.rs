@@ -7,7 +7,6 @@ use kubeml_actors::{
     in_memory::InMemoryArtifactStore,
     ports::{Position, TaskFilter},
     retention::Retention,
-    spec::SpecDraft,
     testing::test_tree::{World, draft},
 };
 
@@ -21,7 +20,7 @@ async fn ended_tasks_and_old_facts_go_and_nothing_else_does() {
     let old = node.submit(draft()).await;
     let result = node.expect_success(old).await.result.unwrap();
     // Trains for a year or so.
-    let running = node.submit(SpecDraft { epochs: Some(10_000), ..draft() }).await;
+    let running = node.submit(draft().with("epochs", 10_000)).await;
     node.wait_for_kind(running, "claimed").await;
     tokio::time::sleep(Duration::from_secs(3_600)).await;
     assert!(world.ports.tasks.get(old).await.unwrap().is_some(), "kept for a week");
@@ -47,7 +46,7 @@ async fn of_a_tasks_checkpoints_only_those_stay_that_its_record_names() {
     let mut world = World::new();
     world.ports.artifacts = artifacts.clone();
     let node = world.start(Settings::default()).await;
-    let id = node.submit(SpecDraft { epochs: Some(6), ..draft() }).await;
+    let id = node.submit(draft().with("epochs", 6)).await;
     let record = node.expect_success(id).await;
     let result = record.result.unwrap();
     let named = record.checkpoints.iter().map(|checkpoint| checkpoint.artifact.key);

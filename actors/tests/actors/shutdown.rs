@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use kubeml_actors::{
     context::Settings,
-    spec::SpecDraft,
     task::TaskState,
     testing::test_tree::{World, draft},
 };
@@ -49,7 +48,7 @@ async fn a_drain_that_falls_into_a_claim_gives_the_task_back() {
     for delay in 0..20 {
         let world = World::new();
         let node = world.start(Settings::default()).await;
-        let id = node.submit(SpecDraft { epochs: Some(1), ..draft() }).await;
+        let id = node.submit(draft().with("epochs", 1)).await;
         tokio::time::sleep(Duration::from_millis(delay)).await;
         node.tree.drain(Duration::from_secs(5)).await.unwrap();
         assert_eq!(world.record(id).await.state, TaskState::Pending, "after {delay} ms");

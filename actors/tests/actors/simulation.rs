@@ -13,7 +13,6 @@ use kubeml_actors::{
     context::Settings,
     event::TaskEvent,
     ports::Position,
-    spec::SpecDraft,
     subscription::{AllEvents, Delivery},
     task::{Submission, TaskId},
     testing::{
@@ -130,8 +129,7 @@ impl Simulation {
 
     async fn submit(&mut self) {
         let epochs = 1 + self.dice.below(4) as u32;
-        let mut submission =
-            submission(SpecDraft { seed: Some(self.dice.below(1_000)), epochs: Some(epochs), ..draft() });
+        let mut submission = submission(draft().with("seed", self.dice.below(1_000)).with("epochs", epochs));
         submission.priority = self.dice.below(3) as i32;
         let id = submission.id;
         self.asked.insert(id, Asked { submission, taken: false, cancelled: false });

@@ -7,7 +7,6 @@ use kubeml_actors::{
     event::{EventKind, Seq},
     in_memory::FixedSource,
     ports::{ListCursor, TaskFilter},
-    spec::SpecDraft,
     task::TaskState,
     task_dispatcher::{DispatchError, Submitted},
     testing::{
@@ -104,7 +103,7 @@ async fn the_built_in_digits_stand_in_for_an_unnamed_dataset_only_and_say_so() {
     let record = node.expect_success(unnamed).await;
     let used = record.dataset.unwrap();
     assert_eq!(used.name, "mnist-10k");
-    assert!(used.instead_of.unwrap().contains("mnist"));
+    assert!(used.known.instead_of.unwrap().contains("mnist"));
     assert!(
         node.world
             .history(unnamed)
@@ -113,7 +112,7 @@ async fn the_built_in_digits_stand_in_for_an_unnamed_dataset_only_and_say_so() {
             .any(|fact| matches!(&fact.kind, EventKind::Log { message, .. } if message.contains("mnist-10k")))
     );
 
-    let named = node.submit(SpecDraft { dataset: Some("mnist".to_owned()), ..draft() }).await;
+    let named = node.submit(draft().on("mnist")).await;
     let record = node.wait_for_end(named).await;
     assert_eq!(record.state, TaskState::Failed);
     assert!(record.failure.unwrap().message.contains("mnist"));

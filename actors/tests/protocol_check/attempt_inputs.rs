@@ -1,12 +1,11 @@
 //! What the holder of an attempt asks for.
 
 use kubeml_actors::{
-    task::{
-        ArtifactKey, ArtifactKind, ArtifactRef, Checkpoint, DatasetUsed, EpochMetrics, Metrics, Progress, StopReason,
-        TaskRecord, TaskResult,
-    },
+    task::{ArtifactKey, ArtifactKind, ArtifactRef, Checkpoint, DatasetUsed, Progress, TaskId, TaskRecord, TaskResult},
+    testing::contracts::samples,
     transition::Input,
 };
+use kubeml_spec::EpochMetrics;
 
 use crate::world::{Attempt, STEPS};
 
@@ -24,15 +23,17 @@ pub fn start(attempt: &Attempt) -> Input {
 
 /// A checkpoint within the epoch.
 pub fn save(record: &TaskRecord, attempt: &Attempt) -> Input {
-    let checkpoint = checkpoint(record, attempt, Metrics::default());
-    Input::SaveCheckpoint { fence: attempt.fence, checkpoint, finished_epoch: None, n: attempt.n }
+    let checkpoint = checkpoint(record, attempt, 0);
+    let progress = progress(attempt);
+    Input::SaveCheckpoint { fence: attempt.fence, checkpoint, progress, finished_epoch: None, n: attempt.n }
 }
 
 /// The checkpoint that closes the epoch.
 pub fn close_epoch(record: &TaskRecord, attempt: &Attempt) -> Input {
     let epoch = EpochMetrics { epoch: 1, ..EpochMetrics::default() };
-    let checkpoint = checkpoint(record, attempt, Metrics { last: epoch, ..Metrics::default() });
-    Input::SaveCheckpoint { fence: attempt.fence, checkpoint, finished_epoch: Some(epoch), n: attempt.n }
+    let checkpoint = checkpoint(record, attempt, 1);
+    let progress = progress(attempt);
+    Input::SaveCheckpoint { fence: attempt.fence, checkpoint, progress, finished_epoch: Some(epoch), n: attempt.n }
 }
 
 pub fn lose_checkpoint(attempt: &Attempt, damaged: &Checkpoint) -> Input {
@@ -40,26 +41,15 @@ pub fn lose_checkpoint(attempt: &Attempt, damaged: &Checkpoint) -> Input {
 }
 
 pub fn finish(record: &TaskRecord, attempt: &Attempt) -> Input {
-    let result = TaskResult {
-        attempt: attempt.fence.attempt,
-        progress: progress(attempt),
-        metrics: Metrics::default(),
-        test_loss: 0.0,
-        test_accuracy: 0.0,
-        best_test_accuracy: 0.0,
-        confusion: Vec::new(),
-        weights_sha256: String::new(),
-        kernel_set: String::new(),
-        stop_reason: StopReason::Completed,
-        model: artifact(record, attempt, ArtifactKind::FinalModel),
-        best_model: artifact(record, attempt, ArtifactKind::BestModel),
-    };
+    let (model, best_model) =
+        (artifact(record, attempt, ArtifactKind::FinalModel), artifact(record, attempt, ArtifactKind::BestModel));
+    let result = TaskResult { attempt: attempt.fence.attempt, model, best_model, ..samples::result(TaskId::NONE) };
     Input::Finish { fence: attempt.fence, result: Box::new(result) }
 }
 
-fn checkpoint(record: &TaskRecord, attempt: &Attempt, metrics: Metrics) -> Checkpoint {
+fn checkpoint(record: &TaskRecord, attempt: &Attempt, epochs: u32) -> Checkpoint {
     let artifact = artifact(record, attempt, ArtifactKind::Checkpoint);
-    Checkpoint { artifact, progress: progress(attempt), metrics }
+    Checkpoint { artifact, epochs }
 }
 
 fn progress(attempt: &Attempt) -> Progress {

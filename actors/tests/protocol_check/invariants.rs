@@ -91,7 +91,7 @@ fn facts_are_in_place(old: &TaskRecord, write: &Write, ledger: &Ledger) -> Optio
         match fact.kind {
             _ if fact.seq.attempt() != new.attempt => return Some(FACT_MISNUMBERED),
             EventKind::AttemptFailed { .. } if fact.seq == Seq::attempt_end(new.attempt) => {}
-            EventKind::EpochFinished(epoch) if epoch.epoch != old.metrics.last.epoch + 1 => {
+            EventKind::EpochFinished(epoch) if epoch.epoch != old.epochs.last().map_or(0, |last| last.epoch) + 1 => {
                 return Some(EPOCH_REPORTED_TWICE);
             }
             _ if fact.seq.n() == next_n => next_n += 1,

@@ -136,7 +136,7 @@ impl Writer<'_> {
 
     fn checkpoint(&mut self, checkpoint: &Checkpoint) {
         self.attempt_number(checkpoint.artifact.key.attempt);
-        self.bytes.extend([checkpoint.step() as u8, checkpoint.metrics.last.epoch as u8]);
+        self.bytes.extend([checkpoint.step() as u8, checkpoint.epochs as u8]);
     }
 
     fn attempt_number(&mut self, attempt: u32) {

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use kubeml_actors::{
     event::{Seq, TaskEvent},
-    spec::{SpecDraft, TaskSpec},
     task::{Fence, Incarnation, Submission, TaskId, TaskRecord, TaskState},
     timestamp::Timestamp,
     transition::{Input, Limits, Moment, Next},
 };
+use kubeml_spec::Draft;
 use uuid::Uuid;
 
 use crate::invariants::Broken;
@@ -119,7 +119,7 @@ impl Attempt {
     /// The attempt that `record` has just been claimed for, or goes on with after a checkpoint was lost.
     pub fn of(record: &TaskRecord, fence: Fence, n: u64) -> Self {
         let step = record.resume_step();
-        let epoch_closed = record.metrics.last.epoch == 1;
+        let epoch_closed = record.newest_checkpoint().is_some_and(|newest| newest.epochs == 1);
         Self { fence, started: false, step, saved: step, epoch_closed, draining: false, n }
     }
 }
@@ -127,8 +127,8 @@ impl Attempt {
 impl World {
     /// A task has just been submitted.
     pub fn new(budget: Budget) -> Self {
-        let draft = SpecDraft { model: Some("mlp".to_owned()), epochs: Some(1), ..SpecDraft::default() };
-        let spec = TaskSpec::build(&draft).expect("the draft is good");
+        let draft = Draft::new("mlp").with("epochs", 1);
+        let spec = draft.build().expect("the draft is good");
         let id = TaskId(Uuid::from_u128(1));
         let submission = Submission { id, name: None, tags: Vec::new(), priority: 0, retry_of: None, spec };
         let worker = |node: &str| Worker {

@@ -26,6 +26,14 @@ fn chunks_read_back_and_their_heads_say_how_long_they_are() {
     }
 }
 
+/// Caches are shared by versions: when this fails, the head's format has changed.
+#[test]
+fn the_head_is_what_it_was() {
+    let head = CachedChunk { hash: ChunkHash([7; 32]), length: 1 << 20 }.encode().unwrap();
+    let hex: String = head.iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(hex, include_str!("../golden/cached_chunk_v1.hex").trim());
+}
+
 #[test]
 fn a_chunk_that_is_too_long_is_not_wrapped() {
     let long = vec![0; CHUNK_BYTES + 1];
@@ -44,15 +52,15 @@ fn a_head_of_another_version_is_refused() {
     let (hash, mut bytes) = wrapped(b"seven");
     bytes[1] = 2;
     assert!(matches!(unwrapped(hash, &bytes), Err(CodecError::Damaged { .. })));
-    let newer = super::super::tests::in_format::<CachedChunk>(&bytes[1..=usize::from(bytes[0])], 2);
+    let newer = super::super::tests::in_format(NAME, &bytes[1..=usize::from(bytes[0])], 2);
     bytes.splice(1..=usize::from(bytes[0]), newer);
-    assert_eq!(unwrapped(hash, &bytes), Err(CodecError::Newer { name: "cached chunk", version: 2, known: 1 }));
+    assert_eq!(unwrapped(hash, &bytes), Err(CodecError::Newer { name: "cached chunk", format: 2, known: 1 }));
 }
 
 #[test]
 fn a_head_that_lies_about_the_length_is_refused() {
     let (chunk, hash) = (b"seven", ChunkHash::of(b"seven"));
-    let head = encode(&CachedChunk { hash, length: u32::MAX }).unwrap();
+    let head = CachedChunk { hash, length: u32::MAX }.encode().unwrap();
     let bytes = [&[u8::try_from(head.len()).unwrap()], head.as_slice(), chunk].concat();
     assert!(matches!(unwrapped(hash, &bytes), Err(CodecError::Malformed { .. })));
 }

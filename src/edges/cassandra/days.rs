@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use futures::{StreamExt, TryStreamExt, future::try_join_all, stream};
 use kubeml_actors::{
     ports::{ListCursor, PortError, TaskFilter, TaskPage},
-    spec::ModelKind,
     task::TaskRecord,
     timestamp::Timestamp,
 };
+use kubeml_spec::ModelKind;
 
 use super::{
     periods::{Period, Periods},
@@ -64,7 +64,7 @@ impl Days {
     pub async fn put(&self, record: &TaskRecord) -> Result<(), PortError> {
         let cursor = ListCursor::of(record);
         let (day, shard) = (day_of(cursor), shard_of(cursor.id));
-        let values = (day, shard, signed(cursor.created_at.0), blob(cursor.id), record.spec.model.as_str());
+        let values = (day, shard, signed(cursor.created_at.0), blob(cursor.id), record.spec.model().as_str());
         self.session.write(PUT, values).await?;
         self.days.mark(shard, day).await
     }
@@ -234,10 +234,10 @@ mod tests {
 
     #[test]
     fn a_page_takes_what_belongs_on_it() {
-        let filter = TaskFilter { state: None, model: Some(ModelKind::Mlp) };
+        let filter = TaskFilter { state: None, model: Some("mlp".parse().unwrap()) };
         let mut page = Page::new(&filter, None, 2);
         let records = [9, 8, 7].map(samples::record);
-        let other = TaskRecord { spec: samples::spec(ModelKind::Cnn), ..samples::record(9) };
+        let other = TaskRecord { spec: samples::spec("cnn"), ..samples::record(9) };
         assert!(!page.take(other));
         assert_eq!(records.clone().map(|record| page.take(record)), [false, false, true]);
         let full = page.full();

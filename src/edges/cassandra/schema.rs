@@ -29,7 +29,9 @@ use super::{
 };
 
 /// Grows with every change of the tables.
-pub(super) const VERSION: i32 = 1;
+pub(super) const VERSION: i32 = 2;
+/// Older tables were never released.
+const FIRST_RELEASE: i32 = 2;
 
 /// What goes quickly may reappear when a node comes back after this long: it is taken away again, or expires.
 const TABLES: [&str; 13] = [
@@ -121,6 +123,12 @@ async fn make_tables(driver: &RawDriver, keyspace: &str) -> Result<String, PortE
     if let Some(found) = before.filter(|found| *found > VERSION) {
         return Err(PortError::Rejected(format!(
             "the tables are in format {found}, newer than the {VERSION} that this version of kubeml knows"
+        )));
+    }
+    if let Some(found) = before.filter(|found| *found < FIRST_RELEASE) {
+        return Err(PortError::Rejected(format!(
+            "the tables are in format {found}, of a version of kubeml before the first release, which is not read any \
+             more: name another keyspace in [store.cassandra], or drop {keyspace}"
         )));
     }
     // Also of this format one may have been dropped.

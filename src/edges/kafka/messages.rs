@@ -3,9 +3,9 @@
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use kubeml_actors::{
     ports::{DatasetNews, DeadLetter, Hint},
-    spec::{ModelKind, SpecDraft, TaskSpec},
     task::TaskId,
 };
+use kubeml_spec::{Draft, ModelKind, TaskSpec, model::names_in_words, problem::on_one_line};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -59,11 +59,9 @@ pub fn spec(fields: &Map<String, Value>) -> Result<TaskSpec, String> {
     let Some(model) = model(fields) else {
         let found: String =
             fields.get("task_type").map_or("none".to_owned(), Value::to_string).chars().take(80).collect();
-        return Err(format!("expected a task_type of \"mlp\", \"cnn\" or \"lstm\", found {found}"));
+        return Err(format!("expected a task_type of {}, found {found}", names_in_words()));
     };
-    let draft = SpecDraft { model: Some(model.as_str().to_owned()), ..SpecDraft::default() };
-    let told = |problems: Vec<kubeml_actors::spec::Problem>| format!("{problems:?}");
-    TaskSpec::build(&draft).map_err(told)
+    Draft::new(model.as_str()).build().map_err(|problems| on_one_line(&problems))
 }
 
 #[derive(Serialize)]

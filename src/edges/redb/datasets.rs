@@ -11,13 +11,12 @@ use kubeml_actors::{
 use redb::{ReadableTable, TableDefinition, WriteTransaction};
 
 use super::file::{Commit, Fault, Format, StoreFile};
-use crate::codec::{self, Stored};
+use crate::codec;
 
 const CHUNKS: TableDefinition<'static, [u8; 32], &[u8]> = TableDefinition::new("chunks");
 const MANIFESTS: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("manifests");
 
-const DATASETS: Format =
-    Format { name: "datasets", version: 1, values: &[(Manifest::NAME, Manifest::VERSION)], create_tables: create };
+const DATASETS: Format = Format { name: "datasets", version: 2, create_tables: create };
 
 fn create(transaction: &WriteTransaction) -> Result<(), Fault> {
     transaction.open_table(CHUNKS)?;

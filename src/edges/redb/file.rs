@@ -19,15 +19,16 @@ use crate::edges::files::sync_dir;
 /// redb's own default is 1 GiB.
 const CACHE_BYTES: usize = 16 << 20;
 
-/// What the file is, and the versions of what is stored in it: each by its name.
+/// What the file is, and in which version its tables are. Each value in them has its own format.
 const FORMATS: TableDefinition<'static, &str, u64> = TableDefinition::new("formats");
+
+/// Files with older tables were never released.
+const FIRST_RELEASE: u64 = 2;
 
 /// The kind of a file: which tables it has, and in which version.
 pub(super) struct Format {
     pub(super) name: &'static str,
     pub(super) version: u64,
-    /// Names and versions of the values in it; see [`crate::codec::Stored`].
-    pub(super) values: &'static [(&'static str, u8)],
     pub(super) create_tables: fn(&WriteTransaction) -> Result<(), Fault>,
 }
 
@@ -187,21 +188,31 @@ impl Format {
                 let text = format!("{place} is not a file of kubeml's {}: move it away", self.name);
                 return Err(Fault::Refused(PortError::Rejected(text)));
             }
-            let values = self.values.iter().map(|(name, version)| (*name, u64::from(*version)));
-            for (name, known) in [(self.name, self.version)].into_iter().chain(values) {
-                let stored = formats.get(name)?.map(|version| version.value());
-                if let Some(newer) = stored.filter(|stored| *stored > known) {
-                    return Err(Fault::Refused(newer_file(place, name, newer, known)));
+            let stored = formats.get(self.name)?.map(|version| version.value());
+            match stored {
+                Some(stored) if stored > self.version => {
+                    return Err(Fault::Refused(newer_file(place, self.name, stored, self.version)));
                 }
-                if stored != Some(known) {
-                    formats.insert(name, known)?;
+                Some(stored) if stored < FIRST_RELEASE => {
+                    return Err(Fault::Refused(unreleased_file(place, self.name)));
+                }
+                stored if stored != Some(self.version) => {
+                    formats.insert(self.name, self.version)?;
                     changed = true;
                 }
+                _ => {}
             }
         }
         (self.create_tables)(&transaction)?;
         if changed { Ok(transaction.commit()?) } else { Ok(transaction.abort()?) }
     }
+}
+
+fn unreleased_file(place: &str, name: &str) -> PortError {
+    PortError::Rejected(format!(
+        "{place} holds {name} of a version of kubeml before the first release, which is not read any more; move the data \
+         directory away to start anew"
+    ))
 }
 
 fn newer_file(place: &str, name: &str, stored: u64, known: u64) -> PortError {

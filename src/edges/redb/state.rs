@@ -8,22 +8,18 @@ use kubeml_actors::{
     ports::{Cas, Inserted, ListCursor, PortError, Position, TaskFilter, TaskPage, TaskStore},
     task::{TaskId, TaskRecord, TaskState},
 };
+use kubeml_spec::ModelKind;
 use redb::{ReadTransaction, ReadableTable};
 use tokio::sync::watch;
 
 use super::{
     file::{Fault, Format, StoreFile},
-    tables::{COUNTS, HEADS, LIST, LOG_HEAD, QUEUE, TASKS, Tables, create, encoded, model_code, state_code, task_id},
+    tables::{COUNTS, HEADS, LIST, LOG_HEAD, QUEUE, TASKS, Tables, create, encoded, state_code, task_id},
     writer::Writer,
 };
-use crate::codec::{self, Stored};
+use crate::codec;
 
-const STATE: Format = Format {
-    name: "state",
-    version: 1,
-    values: &[(TaskRecord::NAME, TaskRecord::VERSION), (TaskEvent::NAME, TaskEvent::VERSION)],
-    create_tables: create,
-};
+const STATE: Format = Format { name: "state", version: 2, create_tables: create };
 
 /// How many facts one transaction removes, so that no other write waits long for it: about 20 ms.
 pub(super) const REMOVED_AT_ONCE: usize = 1024;
@@ -163,7 +159,7 @@ impl Snapshot<'_> {
     }
 
     fn list(&self, filter: &TaskFilter, after: Option<ListCursor>, limit: usize) -> Result<TaskPage, Fault> {
-        let (state, model) = (filter.state.map(state_code), filter.model.map(model_code));
+        let (state, model) = (filter.state.map(state_code), filter.model.map(ModelKind::as_str));
         let end = after.map_or(Bound::Unbounded, |after| Bound::Excluded((after.created_at.0, after.id.0.as_u128())));
         let mut records: Vec<TaskRecord> = Vec::new();
         for row in self.transaction.open_table(LIST)?.range((Bound::Unbounded, end))?.rev() {

@@ -18,9 +18,9 @@ use std::collections::HashMap;
 use kubeml_actors::{
     event::{Seq, TaskEvent},
     ports::PortError,
-    spec::ModelKind,
     task::{TaskId, TaskRecord, TaskState},
 };
+use kubeml_spec::ModelKind;
 use redb::{ReadableTable, Table, TableDefinition, WriteTransaction};
 use uuid::Uuid;
 
@@ -32,7 +32,7 @@ pub(super) type QueueKey = (i64, u64, u128);
 pub(super) type EventKey = (u128, u64);
 
 pub(super) const TASKS: TableDefinition<'static, u128, &[u8]> = TableDefinition::new("tasks");
-pub(super) const LIST: TableDefinition<'static, ListKey, (u8, u8)> = TableDefinition::new("list");
+pub(super) const LIST: TableDefinition<'static, ListKey, (u8, &str)> = TableDefinition::new("list");
 pub(super) const QUEUE: TableDefinition<'static, QueueKey, u8> = TableDefinition::new("queue");
 pub(super) const COUNTS: TableDefinition<'static, u8, u64> = TableDefinition::new("counts");
 pub(super) const EVENTS: TableDefinition<'static, EventKey, (u64, &[u8])> = TableDefinition::new("events");
@@ -45,7 +45,7 @@ pub(super) const LOG_HEAD: &str = "log";
 pub(super) struct Tables<'txn> {
     place: &'txn str,
     tasks: Table<'txn, u128, &'static [u8]>,
-    list: Table<'txn, ListKey, (u8, u8)>,
+    list: Table<'txn, ListKey, (u8, &'static str)>,
     queue: Table<'txn, QueueKey, u8>,
     counts: Table<'txn, u8, u64>,
     events: Table<'txn, EventKey, (u64, &'static [u8])>,
@@ -104,7 +104,7 @@ impl<'txn> Tables<'txn> {
         if let Some(old_row) = old_row {
             self.remove_row(old_row)?;
         }
-        self.list.insert(next_row.list_key(), (state_code(next_row.state), model_code(next_row.model)))?;
+        self.list.insert(next_row.list_key(), (state_code(next_row.state), next_row.model.as_str()))?;
         if next_row.is_queued {
             self.queue.insert(next_row.queue_key(), state_code(next_row.state))?;
         }
@@ -213,7 +213,7 @@ impl Row {
             created: record.created_at.0,
             priority: record.priority,
             state: record.state,
-            model: record.spec.model,
+            model: record.spec.model(),
             is_queued: record.is_queued(),
         }
     }
@@ -239,15 +239,6 @@ pub(super) fn state_code(state: TaskState) -> u8 {
         TaskState::Succeeded => 2,
         TaskState::Failed => 3,
         TaskState::Cancelled => 4,
-    }
-}
-
-/// Stored: the numbers stay what they are.
-pub(super) fn model_code(model: ModelKind) -> u8 {
-    match model {
-        ModelKind::Mlp => 0,
-        ModelKind::Cnn => 1,
-        ModelKind::Lstm => 2,
     }
 }
 

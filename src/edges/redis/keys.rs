@@ -2,7 +2,7 @@
 
 use kubeml_actors::dataset::ChunkHash;
 
-use crate::codec::{Stored, cached_chunk::CachedChunk};
+use crate::codec::cached_chunk::FORMAT;
 
 #[derive(Clone, Debug)]
 pub struct Keys {
@@ -17,12 +17,12 @@ impl Keys {
 
     /// The format is part of the name: nodes of different versions do not overwrite each other's chunks.
     pub fn chunk(&self, hash: ChunkHash) -> String {
-        format!("{}:chunk:{}:{hash}", self.prefix, CachedChunk::VERSION)
+        format!("{}:chunk:{}:{hash}", self.prefix, FORMAT)
     }
 
     /// Of the chunks that this version reads.
     pub fn chunk_pattern(&self) -> String {
-        format!("{}:chunk:{}:*", self.prefix, CachedChunk::VERSION)
+        format!("{}:chunk:{}:*", self.prefix, FORMAT)
     }
 
     /// Of the chunks of every version.

@@ -1,11 +1,11 @@
 //! The stub engine keeps the port's manners.
 
+use kubeml_spec::Draft;
 use std::sync::Arc;
 
 use kubeml_actors::{
     dataset::{Dataset, RawDataset, RawSplit},
     ports::Control,
-    spec::{SpecDraft, TaskSpec},
     task::TaskId,
 };
 use sha2::{Digest as _, Sha256};
@@ -22,9 +22,9 @@ fn dataset() -> Arc<Dataset> {
 }
 
 fn work(checkpoint: Option<Bytes>) -> (Work, mpsc::Receiver<Report>) {
-    let draft = SpecDraft { model: Some("mlp".to_owned()), ..SpecDraft::default() };
+    let draft = Draft::new("mlp");
     let (reports, heard) = mpsc::channel(2);
-    let spec = TaskSpec::build(&draft).unwrap();
+    let spec = draft.build().unwrap();
     let control = Control::new(Progress::default());
     (Work { task: TaskId::fresh(), slot: 0, spec, dataset: dataset(), checkpoint, control, reports }, heard)
 }
@@ -39,10 +39,10 @@ async fn one_epoch_of_one_step_is_told_and_what_it_saved_is_taken_again() {
     let Ok(Fitted::Finished(trained)) = StubEngine.fit(first).await else { panic!("it has nothing to stumble over") };
     assert!(matches!(heard.recv().await, Some(Report::FirstStep { .. })));
     let Some(Report::EpochFinished(metrics, snapshot)) = heard.recv().await else { panic!("no epoch was told") };
-    assert_eq!((metrics.epoch, snapshot.step, trained.step), (1, 1, 1));
+    assert_eq!((metrics.epoch, snapshot.step, trained.outcome.steps), (1, 1, 1));
     let digest: String = Sha256::digest(&trained.model).iter().map(|byte| format!("{byte:02x}")).collect();
-    assert_eq!(trained.weights_sha256, digest);
-    assert_eq!(trained.confusion, [[0, 0], [0, 0]]);
+    assert_eq!(trained.outcome.weights_sha256, digest);
+    assert_eq!(trained.outcome.confusion, [[0, 0], [0, 0]]);
 
     let (again, mut heard) = work(Some(encoded(snapshot)));
     assert!(matches!(StubEngine.fit(again).await, Ok(Fitted::Finished(_))));

@@ -5,7 +5,6 @@ const ROWS_MAX = 200;
 const LOG_MAX = 500;
 const RECALLED = 3;
 const ICONS = { pending: "◌", running: "▶", succeeded: "✔", failed: "✖", cancelled: "■" };
-const MODELS = ["mlp", "cnn", "lstm"];
 
 const element = (id) => document.getElementById(id);
 const tasks = new Map();
@@ -206,13 +205,20 @@ async function list() {
   });
 }
 
-for (const button of document.querySelectorAll("button[data-model]")) {
-  const models = button.dataset.model === "all" ? MODELS : [button.dataset.model];
-  button.addEventListener("click", () => attempt(async () => {
-    for (const model of models) show(await call("POST", "/api/v1/tasks", { model }));
-  }));
+// A button for each model that the server knows, and one for all of them.
+async function offer() {
+  const models = (await call("GET", "/api/v1/catalogue")).models.map((model) => model.name);
+  const choices = [...models.map((model) => [model.toUpperCase(), [model]]), ["All", models]];
+  for (const [text, chosen] of choices) {
+    const button = make("button", { type: "button", text });
+    button.addEventListener("click", () => attempt(async () => {
+      for (const model of chosen) show(await call("POST", "/api/v1/tasks", { model }));
+    }));
+    element("models").append(button);
+  }
 }
 element("origin").textContent = location.origin;
+await attempt(offer);
 await list();
 await attempt(recall);
 connect();

@@ -1,5 +1,7 @@
 //! Good bodies, and every kind of bad one.
 
+use serde_json::json;
+
 use super::*;
 
 fn problems(body: Value) -> Vec<(String, String)> {
@@ -47,16 +49,15 @@ fn what_is_no_object_is_refused_by_its_place() {
 }
 
 #[test]
-fn a_draft_survives_its_json() {
-    let draft = SpecDraft {
-        model: Some("cnn".to_owned()),
-        dataset: Some("mnist-10k".to_owned()),
-        epochs: Some(7),
-        learning_rate: Some(0.01),
-        channels: Some(vec![8, 16]),
-        seed: Some(42),
-        ..SpecDraft::default()
-    };
-    let read = read_task_body(&TaskBody::json_of(&draft)).unwrap();
-    assert_eq!(read.spec, TaskSpec::build(&draft).unwrap());
+fn a_slip_in_a_name_is_recognised() {
+    let found = problems(json!({"modle": "mlp", "model": "mlpp", "hyperparameters": {"epoch": 3}}));
+    assert_eq!(
+        found,
+        [
+            ("/model", "unknown model \"mlpp\": expected one of mlp, cnn, lstm; did you mean \"mlp\"?"),
+            ("/hyperparameters/epoch", "unknown field; did you mean \"epochs\"?"),
+            ("/modle", "unknown field; did you mean \"model\"?"),
+        ]
+        .map(|(pointer, message)| (pointer.to_owned(), message.to_owned()))
+    );
 }

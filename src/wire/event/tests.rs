@@ -2,33 +2,17 @@
 
 use kubeml_actors::{
     event::Seq,
-    task::{
-        ArtifactKey, ArtifactKind, ArtifactRef, Best, FailureKind, Metrics, Progress, StopReason, TaskId, TaskResult,
-    },
+    task::{FailureKind, Progress, TaskId},
+    testing::contracts::samples,
     timestamp::Timestamp,
 };
 use serde_json::{Value, json};
 
 use super::*;
 
-fn result() -> Box<TaskResult> {
-    let key = ArtifactKey { task: TaskId::NONE, attempt: 1, step: 10, kind: ArtifactKind::FinalModel };
-    let model = ArtifactRef { key, hash: [0; 32], bytes: 1 };
+fn succeeded() -> EventKind {
     let last = EpochMetrics { epoch: 1, loss: 0.5, accuracy: 1.0, ..EpochMetrics::default() };
-    Box::new(TaskResult {
-        attempt: 1,
-        progress: Progress::default(),
-        metrics: Metrics { last, best: Best { val_accuracy: 0.9, epoch: 1 } },
-        test_loss: 0.25,
-        test_accuracy: 0.75,
-        best_test_accuracy: 0.8,
-        confusion: vec![vec![3, 1], vec![0, 4]],
-        weights_sha256: "ab".to_owned(),
-        kernel_set: "k1".to_owned(),
-        stop_reason: StopReason::Patience,
-        model,
-        best_model: model,
-    })
+    EventKind::Succeeded { result: Box::new(samples::result(TaskId::NONE)), last }
 }
 
 fn kinds() -> Vec<EventKind> {
@@ -43,7 +27,7 @@ fn kinds() -> Vec<EventKind> {
         EventKind::Log { level: LogLevel::Warn, message: "on mnist-10k".to_owned() },
         EventKind::AttemptFailed { failure: failure.clone(), charged: true },
         EventKind::CancelRequested,
-        EventKind::Succeeded { result: result() },
+        succeeded(),
         EventKind::Failed { failure },
         EventKind::Cancelled,
     ]
@@ -69,9 +53,9 @@ fn every_kind_survives_its_json() {
 
 #[test]
 fn a_result_carries_its_receipt() {
-    let value = serde_json::to_value(Event::new(&fact(EventKind::Succeeded { result: result() }))).unwrap();
-    assert_eq!((&value["weights_sha256"], &value["stop_reason"]), (&json!("ab"), &json!("patience")));
-    assert_eq!((&value["test_accuracy"], &value["confusion_matrix"]), (&json!(0.75), &json!([[3, 1], [0, 4]])));
+    let value = serde_json::to_value(Event::new(&fact(succeeded()))).unwrap();
+    assert_eq!((&value["weights_sha256"], &value["stop_reason"]), (&json!("ab".repeat(32)), &json!("target_accuracy")));
+    assert_eq!((&value["test_accuracy"], &value["confusion_matrix"]), (&json!(0.97), &json!([[980, 2], [1, 1030]])));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The lines, letter by letter.
 
-use kubeml_actors::{event::Seq, task::EpochMetrics, timestamp::Timestamp};
+use kubeml_actors::{event::Seq, timestamp::Timestamp};
+use kubeml_spec::EpochMetrics;
 use uuid::Uuid;
 
 use super::*;

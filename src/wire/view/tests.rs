@@ -1,11 +1,10 @@
 //! A task's view through its life.
 
+use kubeml_spec::Draft;
 use std::time::Duration;
 
-use kubeml_actors::{
-    spec::SpecDraft,
-    task::{FailureKind, Submission},
-};
+use kubeml_actors::task::{FailureKind, Submission};
+use serde_json::json;
 use uuid::Uuid;
 
 use super::*;
@@ -13,14 +12,14 @@ use super::*;
 const NOON: Timestamp = Timestamp(1_700_049_600_000_000);
 
 fn record() -> TaskRecord {
-    let draft = SpecDraft { model: Some("cnn".to_owned()), ..SpecDraft::default() };
-    let spec = TaskSpec::build(&draft).unwrap();
+    let draft = Draft::new("cnn");
+    let spec = draft.build().unwrap();
     let submission = Submission { id: TaskId::fresh(), name: None, tags: vec![], priority: 0, retry_of: None, spec };
     TaskRecord::submitted(submission, Uuid::nil(), NOON)
 }
 
 fn running() -> TaskRecord {
-    let progress = Progress { step: 5, steps: 10, ..Progress::default() };
+    let progress = Progress { step: 5, steps: 10, ..Progress::default() }.into();
     let (worker_id, started_at) = (Some("node-1/0".to_owned()), Some(NOON));
     TaskRecord { state: TaskState::Running, attempt: 1, worker_id, started_at, progress, ..record() }
 }
@@ -33,7 +32,10 @@ fn a_view_survives_its_json_and_nothing_is_left_out() {
         assert_eq!(value.get(field), Some(&Value::Null), "{field}");
     }
     assert_eq!(value["created_at"], "2023-11-15T12:00:00.000000Z");
-    assert_eq!(value["metrics"]["best"], json!({"val_accuracy": 0.0, "epoch": 0}));
+    assert_eq!(
+        (&value["metrics"]["best"]["val_accuracy"], &value["metrics"]["best"]["epoch"]),
+        (&json!(0.0), &json!(0))
+    );
     assert_eq!(value["progress"]["epochs"], 5);
     assert_eq!(serde_json::from_value::<TaskView>(value).unwrap(), view);
 }
@@ -60,10 +62,10 @@ fn why_says_what_a_task_waits_for() {
         test_samples: 1,
         instead_of: None,
     };
-    let training = TaskRecord { dataset: Some(used), ..running() };
+    let training = TaskRecord { dataset: Some(used.into()), ..running() };
     assert_eq!(why(&training), "training on node-1/0 since 12:00:00");
     assert_eq!(why(&TaskRecord { cancel_requested: true, ..training }), "being cancelled on node-1/0");
-    let failure = Some(Failure::new(FailureKind::Crashed, "out of luck"));
+    let failure = Some(Failure::new(FailureKind::Crashed, "out of luck").into());
     let not_before = Some(NOON.plus(Duration::from_secs(65)));
     let waiting = TaskRecord { failure, not_before, attempt: 1, ..record() };
     assert_eq!(why(&waiting), "waiting until 12:01:05 after: out of luck");

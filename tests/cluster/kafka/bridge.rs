@@ -9,7 +9,6 @@ use async_trait::async_trait;
 use kubeml::edges::kafka::{Bridge, KafkaBus, NotSubmitted, Submit};
 use kubeml_actors::{
     ports::{Hint, TaskBus},
-    spec::ModelKind,
     task::Submission,
 };
 
@@ -23,7 +22,7 @@ use super::{
 struct Desk {
     is_away: AtomicBool,
     asked: Mutex<usize>,
-    taken: Mutex<Vec<(TaskId, ModelKind)>>,
+    taken: Mutex<Vec<(TaskId, &'static str)>>,
 }
 
 #[async_trait]
@@ -33,13 +32,13 @@ impl Submit for Desk {
         if self.is_away.load(Ordering::SeqCst) {
             return Err(NotSubmitted::Later("the store is away".to_owned()));
         }
-        self.taken.lock().expect("nobody panics").push((submission.id, submission.spec.model));
+        self.taken.lock().expect("nobody panics").push((submission.id, submission.spec.model().as_str()));
         Ok(())
     }
 }
 
 impl Desk {
-    fn taken(&self) -> Vec<(TaskId, ModelKind)> {
+    fn taken(&self) -> Vec<(TaskId, &'static str)> {
         self.taken.lock().expect("nobody panics").clone()
     }
 
@@ -52,13 +51,13 @@ impl Desk {
 async fn each_message_becomes_one_task_and_hints_none() {
     let config = system().await;
     let (desk, sender) = (Arc::new(Desk::default()), KafkaBus::start(open(&config), false));
-    sender.publish(Hint { task: TaskId::fresh(), model: Some(ModelKind::Mlp) });
+    sender.publish(Hint { task: TaskId::fresh(), model: "mlp".parse().ok() });
     write(&config, "task", &[b"{\"task_type\": \"mlp\"}", b"{\"task_type\": \"gpt\"}", b"{\"task_type\": \"lstm\"}"])
         .await;
     let bridge = Bridge::start(open(&config), desk.clone());
     eventually("both are submitted", async || desk.taken().len() == 2).await;
-    let models: Vec<ModelKind> = desk.taken().iter().map(|(_, model)| *model).collect();
-    assert_eq!(models, [ModelKind::Mlp, ModelKind::Lstm]);
+    let models: Vec<&str> = desk.taken().iter().map(|(_, model)| *model).collect();
+    assert_eq!(models, ["mlp", "lstm"]);
     let letters = read(&config, "task_dead_letter", 1).await;
     assert!(letters[0].contains("\"reason\": \"invalid_task\"") && letters[0].contains("gpt"), "{letters:?}");
     drop(bridge);
@@ -81,10 +80,9 @@ async fn a_message_that_is_read_again_has_the_same_id() {
     drop(second);
     desk.is_away.store(false, Ordering::SeqCst);
     let third = Bridge::start(open(&config), desk.clone());
-    eventually("it is submitted at last", async || desk.taken().iter().any(|(_, model)| *model == ModelKind::Cnn))
-        .await;
+    eventually("it is submitted at last", async || desk.taken().iter().any(|(_, model)| *model == "cnn")).await;
     // The first message may have been read again, before its offset was committed.
-    let again = desk.taken().into_iter().filter(|(_, model)| *model == ModelKind::Mlp);
+    let again = desk.taken().into_iter().filter(|(_, model)| *model == "mlp");
     assert!(again.into_iter().all(|(id, _)| id == one.taken()[0].0));
     drop(third);
 }

@@ -5,7 +5,6 @@ use std::collections::HashSet;
 use kubeml::edges::kafka::KafkaBus;
 use kubeml_actors::{
     ports::{DatasetNews, DeadLetter, Hint, TaskBus},
-    spec::ModelKind,
     testing::contracts,
 };
 
@@ -27,7 +26,7 @@ fn bus(config: &KafkaConfig, listens: bool) -> KafkaBus {
 }
 
 fn hint() -> Hint {
-    Hint { task: TaskId::fresh(), model: Some(ModelKind::Cnn) }
+    Hint { task: TaskId::fresh(), model: "cnn".parse().ok() }
 }
 
 async fn receive(bus: &KafkaBus) -> Hint {

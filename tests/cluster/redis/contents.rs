@@ -4,10 +4,7 @@ use std::io::Write as _;
 
 use ::redis::{Cmd, cmd};
 use bytes::Bytes;
-use kubeml::codec::{
-    Stored,
-    cached_chunk::{CachedChunk, WRAPPED_BYTES_MAX, wrap},
-};
+use kubeml::codec::cached_chunk::{FORMAT, WRAPPED_BYTES_MAX, wrap};
 use kubeml_actors::{
     dataset::{CHUNK_BYTES, ChunkHash},
     ports::{ChunkCache, PortError},
@@ -40,7 +37,7 @@ async fn whatever_lies_in_a_chunks_place_is_a_miss_that_is_counted_and_written_o
     let (hash, chunk) = chunk(1000);
     let (key, good) = (chunk_key(&config, hash), wrap(hash, &chunk).expect("it is short"));
     let mut newer = good.clone();
-    newer[1] = CachedChunk::VERSION + 1;
+    newer[1] = FORMAT + 1;
     let other = noise(1000, 8);
     let corrupt: Vec<Cmd> = vec![
         set(&key, "garbage"),

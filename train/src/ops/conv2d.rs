@@ -16,7 +16,11 @@ use crate::lane::{Buffer, Lane, Slot};
 use crate::matmul::{Matrix, Packed, multiply, multiply_add};
 use crate::parameters::{Initialiser, VarBuilder};
 use crate::simd::multiversion;
-use crate::spec::{KERNEL, POOL};
+
+/// Side of the kernel. Convolutions have no padding, as in the reference model.
+pub const KERNEL: usize = 3;
+/// Side and stride of the pooling window.
+pub const POOL: usize = 2;
 
 /// `max_pool(relu(conv(x, weight) + bias))` for x `[batch, height, width, inputs]`; gives
 /// `[batch, (height - 2) / 2, (width - 2) / 2, outputs]`.

@@ -73,7 +73,8 @@ impl ModuleT for Dropout {
         if !train || !self.drops() {
             return Ok(xs.clone());
         }
-        let (rows, units) = xs.dims2()?;
+        let rows = xs.dim(0)?;
+        let units = xs.elem_count() / rows.max(1);
         self.lane.apply1(xs, Masked { mask: self.mask().rows(rows, units) })
     }
 }

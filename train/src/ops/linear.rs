@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use candle_core::{CpuStorage, CustomOp3, Device, Layout, Result, Shape, Tensor};
 use candle_nn::{Module, ModuleT};
+use kubeml_spec::Activation;
 
 use super::dropout::{Dropout, Mask};
 use super::{ensure, floats, read};
@@ -11,14 +12,6 @@ use crate::lane::{Lane, Slot};
 use crate::matmul::{Matrix, is_sparse, multiply};
 use crate::parameters::{Initialiser, VarBuilder};
 use crate::simd::multiversion;
-
-/// What a layer does to its sums.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Activation {
-    None,
-    /// max(x, 0), with gradient 0 at 0.
-    Relu,
-}
 
 /// `activation(x . weight + bias)` for x `[batch, ...]` flattened to `[batch, inputs]`; gives `[batch, outputs]`.
 ///

@@ -7,9 +7,9 @@ use std::sync::{Mutex, PoisonError};
 
 use candle_core::{CpuStorage, CustomOp1, Device, Layout, Result, Shape, Tensor};
 
+use super::conv2d::POOL;
 use super::{ensure, floats, read};
 use crate::simd::multiversion;
-use crate::spec::POOL;
 
 /// Pools `[batch, height, width, channels]` to `[batch, height / 2, width / 2, channels]`; an odd last row or column
 /// is left out, and gets no gradient.

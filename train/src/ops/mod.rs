@@ -15,7 +15,8 @@ use candle_core::{CpuStorage, Error, Layout, Result, Storage, Tensor};
 pub use conv2d::ConvBlock;
 pub use cross_entropy::{SoftmaxCrossEntropy, loss_and_gradient, tally};
 pub use dropout::Dropout;
-pub use linear::{Activation, Hidden, Linear};
+pub use kubeml_spec::Activation;
+pub use linear::{Hidden, Linear};
 pub use lstm::Lstm;
 pub use max_pool2d::MaxPool2d;
 

@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use kubeml_spec::{Outcome, StopReason};
+
+use super::evaluation::Tested;
 use super::{Flow, Session};
 use crate::checkpoint::CheckpointError;
 use crate::error::TrainError;
-use crate::fit::{StopReason, Trained};
-use crate::metrics::Evaluation;
+use crate::fit::Trained;
 use crate::observer::Observer;
 use crate::parameters::{model_file, weights_sha256};
 
@@ -21,7 +23,7 @@ impl Session<'_> {
         };
         let weights = self.parameters.copy()?;
         let Flow::Go(test) = self.test(observer)? else { return Ok(Flow::Halt) };
-        self.check_loss(test.loss)?;
+        self.check_loss(test.evaluation.loss)?;
         let best_test = if best.epoch == last.epoch {
             test.clone()
         } else {
@@ -30,21 +32,21 @@ impl Session<'_> {
             };
             best_test
         };
-        Ok(Flow::Go(Trained {
-            weights_sha256: weights_sha256(&self.shapes, &weights),
-            best_weights_sha256: weights_sha256(&self.shapes, &best_weights),
-            model: model_file(&self.shapes, &weights),
-            best_model: model_file(&self.shapes, &best_weights),
-            last,
-            best,
-            test,
-            best_test,
-            epochs_run: self.progress.epoch,
+        let outcome = Outcome {
+            stop_reason: self.progress.ended.unwrap_or(StopReason::Completed),
+            epochs: self.progress.epoch,
             steps: self.progress.step,
             train_seconds: self.progress.train_seconds,
-            stop_reason: self.progress.ended.unwrap_or(StopReason::Completed),
-            kernel_sets: self.kernel_sets.clone(),
-        }))
+            best_epoch: best.epoch,
+            test: test.evaluation,
+            best_test: best_test.evaluation,
+            confusion: test.confusion,
+            weights_sha256: weights_sha256(&self.shapes, &weights),
+            best_weights_sha256: weights_sha256(&self.shapes, &best_weights),
+            kernel_set: self.kernel_sets.clone(),
+        };
+        let (model, best_model) = (model_file(&self.shapes, &weights), model_file(&self.shapes, &best_weights));
+        Ok(Flow::Go(Trained { outcome, last, best, model, best_model }))
     }
 
     /// Tests other weights and puts the current ones back, whatever comes of it.
@@ -53,7 +55,7 @@ impl Session<'_> {
         other: &Arc<Vec<f32>>,
         current: &[f32],
         observer: &mut dyn Observer,
-    ) -> Result<Flow<Evaluation>, TrainError> {
+    ) -> Result<Flow<Tested>, TrainError> {
         self.parameters.set(other)?;
         let outcome = self.test(observer);
         self.parameters.set(current)?;

@@ -1,12 +1,13 @@
 //! Loss and accuracy of the current parameters on a split, in blocks whose sums are added in order.
 
+use kubeml_spec::Evaluation;
 use rayon::prelude::*;
 
 use super::{Flow, Session, Shard};
 use crate::batches::EVALUATED;
 use crate::data::{Data, Split};
 use crate::error::TrainError;
-use crate::metrics::{Evaluation, Tally};
+use crate::metrics::{Tally, confusion};
 use crate::observer::{Control, EvaluationProgress, Observer};
 
 /// Blocks each thread computes between two questions to the observer.
@@ -14,6 +15,13 @@ const BLOCKS_PER_TURN: usize = 8;
 
 /// Tally and answers of one block.
 type Answered = (Tally, Vec<u16>);
+
+/// A model's answers on the test split.
+#[derive(Clone)]
+pub(super) struct Tested {
+    pub(super) evaluation: Evaluation,
+    pub(super) confusion: Vec<Vec<u64>>,
+}
 
 impl Session<'_> {
     /// The open epoch's validation: on the held-out samples, or on the test split where none are held out.
@@ -32,10 +40,13 @@ impl Session<'_> {
     }
 
     /// The current parameters on the test split.
-    pub(super) fn test(&mut self, observer: &mut dyn Observer) -> Result<Flow<Evaluation>, TrainError> {
+    pub(super) fn test(&mut self, observer: &mut dyn Observer) -> Result<Flow<Tested>, TrainError> {
         let (data, test) = (self.data, self.data.test());
         Ok(match evaluate(&mut self.shards, data, test, &all_of(test), observer)? {
-            Flow::Go((tally, answers)) => Flow::Go(Evaluation::new(&tally, &answers, &test.labels, data.classes())),
+            Flow::Go((tally, answers)) => Flow::Go(Tested {
+                evaluation: Evaluation { loss: tally.loss(), accuracy: tally.accuracy() },
+                confusion: confusion(&answers, &test.labels, data.classes()),
+            }),
             Flow::Halt => Flow::Halt,
         })
     }

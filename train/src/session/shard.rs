@@ -3,30 +3,28 @@
 use std::sync::Arc;
 
 use candle_core::{Device, Result, Tensor};
+use candle_nn::ModuleT;
 
 use crate::batches::{gather_images, gather_labels};
 use crate::data::{Data, Split};
 use crate::lane::{Lane, Slot};
 use crate::metrics::Tally;
-use crate::models::{Model, Task, build};
+use crate::models::{Network, Stage};
 use crate::ops::{loss_and_gradient, tally};
 use crate::parameters::Parameters;
-use crate::spec::FitSpec;
 
 pub(super) struct Shard {
-    model: Model,
+    network: Network,
     lane: Arc<Lane>,
     slots: Vec<Slot>,
 }
 
 impl Shard {
-    pub(super) fn new(spec: &FitSpec, data: &Data, parameters: &Parameters) -> Result<Self> {
-        let lane = Lane::collecting(spec.seed);
-        let (height, width, classes) = (data.height(), data.width(), data.classes());
-        let task = Task { height, width, classes, dropout: spec.dropout };
-        let model = build(&spec.model, &task, &parameters.builder(), &lane)?;
+    pub(super) fn new(stages: &[Stage], seed: u64, parameters: &Parameters) -> Result<Self> {
+        let lane = Lane::collecting(seed);
+        let network = Network::new(stages, &parameters.builder(), &lane)?;
         let slots = lane.slots();
-        Ok(Shard { model, lane, slots })
+        Ok(Shard { network, lane, slots })
     }
 
     /// The gradients of the last `train`, one slot per parameter in the order of names.
@@ -45,7 +43,7 @@ impl Shard {
     ) -> Result<Tally> {
         self.lane.begin(step as u32, first_row as u32);
         let labels = gather_labels(data.train(), samples);
-        let logits = self.model.forward_t(&images(data, data.train(), samples)?, true)?;
+        let logits = self.network.forward_t(&images(data, data.train(), samples)?, true)?;
         let (tally, gradient) = loss_and_gradient(&logits, &labels, 1.0 / batch as f32)?;
         self.lane.backward(gradient)?;
         Ok(tally)
@@ -59,7 +57,7 @@ impl Shard {
         samples: &[u32],
         answers: &mut Vec<u16>,
     ) -> Result<Tally> {
-        let logits = self.model.forward_t(&images(data, split, samples)?, false)?;
+        let logits = self.network.forward_t(&images(data, split, samples)?, false)?;
         tally(&logits, &gather_labels(split, samples), answers)
     }
 }

@@ -4,13 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::{Scripted, data, finished, meaning, small_data, small_specs, trained};
+use kubeml_spec::{Draft, TaskSpec};
+
+use super::{Scripted, built, data, finished, meaning, small_data, small_drafts, small_specs, trained};
 use crate::matmul::tests::DENSE_ONLY;
 use crate::simd::{Level, tests::AT_MOST};
-use crate::{
-    Data, DataParts, FitSpec, ModelSpec, Observer, OptimizerKind, Outcome, Silent, Split, StepProgress, Threads,
-    TrainError, fit,
-};
+use crate::{Data, DataParts, Ended, Observer, Silent, Split, StepProgress, Threads, TrainError, fit};
 
 #[test]
 fn the_number_of_threads_changes_nothing() {
@@ -18,7 +17,7 @@ fn the_number_of_threads_changes_nothing() {
     for spec in small_specs().into_iter().chain(wide_specs()) {
         let one = trained(&spec, &data, 1);
         for threads in [2, 3, 8] {
-            assert_eq!(meaning(&one), meaning(&trained(&spec, &data, threads)), "{} on {threads}", spec.model.kind());
+            assert_eq!(meaning(&one), meaning(&trained(&spec, &data, threads)), "{} on {threads}", spec.model());
         }
     }
 }
@@ -26,7 +25,7 @@ fn the_number_of_threads_changes_nothing() {
 #[test]
 fn a_batch_of_many_shards_is_the_same_on_any_threads() {
     let data = data(700, 200, 9, 9, 3);
-    let spec = FitSpec { epochs: 1, batch_size: 600, ..FitSpec::new(ModelSpec::Mlp { hidden: vec![20] }) };
+    let spec = built(&Draft::new("mlp").with("hidden", vec![20]).with("epochs", 1).with("batch_size", 600));
     assert_eq!(meaning(&trained(&spec, &data, 1)), meaning(&trained(&spec, &data, 5)));
 }
 
@@ -39,26 +38,24 @@ fn loops_for_wide_registers_change_nothing() {
             *AT_MOST.write().unwrap() = Some(level);
             let narrower = trained(&spec, &data, 2);
             *AT_MOST.write().unwrap() = None;
-            assert_eq!(meaning(&widest), meaning(&narrower), "{} at {level:?}", spec.model.kind());
+            assert_eq!(meaning(&widest), meaning(&narrower), "{} at {level:?}", spec.model());
         }
     }
 }
 
 /// Of several blocks and channels, with whole registers and a rest, and another optimizer.
-fn wide_specs() -> [FitSpec; 3] {
+fn wide_specs() -> [TaskSpec; 3] {
     [
-        (ModelSpec::Cnn { channels: vec![18, 21], dense: 37 }, OptimizerKind::Sgd { momentum: 0.9 }),
-        (ModelSpec::Lstm { units: 37, dense: 19 }, OptimizerKind::Adam),
-        (ModelSpec::Mlp { hidden: vec![64, 35] }, OptimizerKind::Sgd { momentum: 0.0 }),
+        Draft::new("cnn")
+            .with("channels", vec![18, 21])
+            .with("dense", 37)
+            .with("optimizer", "sgd")
+            .with("momentum", 0.9),
+        Draft::new("lstm").with("units", 37).with("dense", 19),
+        Draft::new("mlp").with("hidden", vec![64, 35]).with("optimizer", "sgd").with("momentum", 0.0),
     ]
-    .map(|(model, optimizer)| FitSpec {
-        epochs: 1,
-        batch_size: 100,
-        learning_rate: 3e-3,
-        seed: 12,
-        optimizer,
-        ..FitSpec::new(model)
-    })
+    .map(|draft| draft.with("epochs", 1).with("batch_size", 100).with("learning_rate", 3e-3).with("seed", 12))
+    .map(|draft| built(&draft))
 }
 
 /// As in pictures of digits, most of which is paper: then a product leaves out what is 0.
@@ -73,7 +70,7 @@ fn leaving_out_zeros_changes_nothing() {
         DENSE_ONLY.store(true, Ordering::Relaxed);
         let dense = trained(&spec, &data, 2);
         DENSE_ONLY.store(false, Ordering::Relaxed);
-        assert_eq!(meaning(&sparse), meaning(&dense), "{}", spec.model.kind());
+        assert_eq!(meaning(&sparse), meaning(&dense), "{}", spec.model());
     }
 }
 
@@ -101,20 +98,34 @@ fn an_observer_changes_nothing() {
 #[test]
 fn every_field_of_the_spec_that_should_matter_does() {
     let data = small_data();
-    let base = FitSpec { epochs: 1, ..small_specs()[0].clone() };
-    let hash = |spec: &FitSpec| trained(spec, &data, 2).weights_sha256.clone();
-    let first = hash(&base);
-    for changed in [
-        FitSpec { seed: 12, ..base.clone() },
-        FitSpec { dropout: 0.3, ..base.clone() },
-        FitSpec { batch_size: 99, ..base.clone() },
-        FitSpec { learning_rate: 2e-3, ..base.clone() },
-        FitSpec { validation_fraction: 0.1, ..base.clone() },
-        FitSpec { optimizer: crate::OptimizerKind::AdamW { weight_decay: 0.1 }, ..base.clone() },
-        FitSpec { schedule: crate::Schedule::Cosine, ..base.clone() },
-    ] {
-        assert_ne!(changed.hash(), base.hash());
-        assert_ne!(hash(&changed), first, "{changed:?}");
+    let [base, ..] = small_drafts();
+    let base = base.with("epochs", 1);
+    let adamw = base.clone().with("optimizer", "adamw");
+    let sgd = base.clone().with("optimizer", "sgd");
+    let changes = [
+        base.clone().with("seed", 12),
+        base.clone().with("hidden", vec![24, 18]),
+        base.clone().with("dropout", 0.3),
+        base.clone().with("batch_size", 99),
+        base.clone().with("learning_rate", 2e-3),
+        base.clone().with("validation_fraction", 0.1),
+        base.clone().with("schedule", "cosine"),
+        adamw.clone().with("weight_decay", 0.1),
+        adamw.with("weight_decay", 0.2),
+        sgd.clone().with("momentum", 0.5),
+        sgd.with("momentum", 0.6),
+        // In the only epoch, a step schedule is constant.
+        base.clone().with("epochs", 2),
+        base.clone().with("epochs", 2).with("schedule", "step"),
+        base.clone().with("epochs", 2).with("schedule", "step").with("schedule_factor", 0.4),
+    ];
+    let specs: Vec<TaskSpec> = std::iter::once(&base).chain(&changes).map(built).collect();
+    let weights: Vec<String> = specs.iter().map(|spec| trained(spec, &data, 2).outcome.weights_sha256).collect();
+    for (at, spec) in specs.iter().enumerate() {
+        for before in 0..at {
+            assert_ne!(spec.hash(), specs[before].hash(), "{spec:?}");
+            assert_ne!(weights[at], weights[before], "{spec:?} and {:?}", specs[before]);
+        }
     }
 }
 
@@ -136,7 +147,7 @@ fn threads_are_named_and_told_when_they_start() {
 #[test]
 fn a_panic_when_threads_start_does_not_matter() {
     let threads = Threads { count: 2, on_start: Some(Arc::new(|| panic!("no permission"))) };
-    assert!(matches!(fit(&small_specs()[0], &small_data(), None, &threads, &mut Silent), Ok(Outcome::Finished(_))));
+    assert!(matches!(fit(&small_specs()[0], &small_data(), None, &threads, &mut Silent), Ok(Ended::Finished(_))));
 }
 
 struct Panics;

@@ -4,18 +4,18 @@ use std::sync::Arc;
 
 use candle_core::{Device, Result, Tensor, Var};
 use candle_nn::{Module, ModuleT};
+use kubeml_spec::Draft;
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 
-use super::noise;
+use super::{built, noise};
 use crate::lane::Lane;
 use crate::matmul::seems_sparse;
-use crate::models::{Task, build};
+use crate::models::{InputShape, Network, Stage, stages};
 use crate::ops::{
     Activation, ConvBlock, Dropout, Hidden, Linear, Lstm, MaxPool2d, SoftmaxCrossEntropy, loss_and_gradient, read,
 };
 use crate::parameters::Parameters;
-use crate::spec::ModelSpec;
 
 const STEP: f32 = 2e-3;
 /// Elements of each variable that are tried.
@@ -212,17 +212,22 @@ fn linear_wider_than_one_block_of_the_inner_dimension() {
     check(&with(shaken(&parameters), &x), &|| layer.forward(&x));
 }
 
+/// Of a small network of each kind, with `channels` for the convolutional one.
+fn networks(channels: &[usize], input: InputShape) -> [Vec<Stage>; 3] {
+    [
+        Draft::new("mlp").with("hidden", vec![9, 8]),
+        Draft::new("cnn").with("channels", channels).with("dense", 8),
+        Draft::new("lstm").with("units", 6).with("dense", 8),
+    ]
+    .map(|draft| stages(&built(&draft.with("dropout", 0.3)).layers(), input).unwrap())
+}
+
 #[test]
 fn whole_models() {
     for (height, width) in [(11, 14), (10, 7)] {
-        for model in [
-            ModelSpec::Mlp { hidden: vec![9, 8] },
-            ModelSpec::Cnn { channels: vec![3], dense: 8 },
-            ModelSpec::Lstm { units: 6, dense: 8 },
-        ] {
+        for stages in networks(&[3], InputShape { height, width, classes: 5 }) {
             let (lane, parameters) = (Lane::plain(0), Parameters::new(1));
-            let task = Task { height, width, classes: 5, dropout: 0.3 };
-            let net = build(&model, &task, &parameters.builder(), &lane).unwrap();
+            let net = Network::new(&stages, &parameters.builder(), &lane).unwrap();
             let x = variable("x", &[3, height, width]).as_detached_tensor();
             check(&shaken(&parameters), &|| net.forward_t(&x, true));
         }
@@ -231,16 +236,11 @@ fn whole_models() {
 
 #[test]
 fn a_lane_collects_the_gradients_that_candle_would() {
-    for model in [
-        ModelSpec::Mlp { hidden: vec![9, 8] },
-        ModelSpec::Cnn { channels: vec![3, 4], dense: 8 },
-        ModelSpec::Lstm { units: 6, dense: 8 },
-    ] {
+    for stages in networks(&[3, 4], InputShape { height: 14, width: 12, classes: 5 }) {
         let parameters = Parameters::new(3);
-        let task = Task { height: 14, width: 12, classes: 5, dropout: 0.3 };
         let x = variable("x", &[4, 14, 12]).as_detached_tensor();
         let loss = |lane: &Arc<Lane>| {
-            let net = build(&model, &task, &parameters.builder(), lane).unwrap();
+            let net = Network::new(&stages, &parameters.builder(), lane).unwrap();
             lane.begin(2, 64);
             let logits = net.forward_t(&x, true).unwrap();
             SoftmaxCrossEntropy { labels: vec![0, 1, 2, 4], scale: 0.25 }.of(&logits, lane).unwrap()

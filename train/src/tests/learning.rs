@@ -1,9 +1,11 @@
 //! The models learn: they overfit a few samples, tell new ones apart, and walk the losses they walked before.
 
-use super::{Scripted, data, finished, small_data, small_specs, trained};
-use crate::{FitSpec, ModelSpec, Observer, OptimizerKind, Phase, Threads, fit};
+use kubeml_spec::{Draft, TaskSpec};
 
-fn losses(spec: &FitSpec) -> Vec<f64> {
+use super::{Scripted, built, data, finished, small_data, small_drafts, small_specs, trained};
+use crate::{Observer, Phase, Threads, fit};
+
+fn losses(spec: &TaskSpec) -> Vec<f64> {
     let mut observer = Scripted::default();
     finished(fit(spec, &small_data(), None, &Threads::new(2), &mut observer).unwrap());
     observer.steps.iter().map(|step| step.batch_loss).collect()
@@ -18,30 +20,31 @@ fn every_step_tells_its_phases_in_order() {
         }
     }
     let mut phases = Phases(Vec::new());
-    let steps = finished(fit(&small_specs()[0], &small_data(), None, &Threads::new(2), &mut phases).unwrap()).steps;
-    assert_eq!(phases.0, [Phase::Shards, Phase::Update, Phase::Between].repeat(steps as usize));
+    let trained = finished(fit(&small_specs()[0], &small_data(), None, &Threads::new(2), &mut phases).unwrap());
+    assert_eq!(phases.0, [Phase::Shards, Phase::Update, Phase::Between].repeat(trained.outcome.steps as usize));
 }
 
 #[test]
 fn every_model_overfits_a_few_samples() {
     let data = data(24, 8, 12, 10, 4);
-    for spec in small_specs() {
-        let spec = FitSpec { epochs: 150, batch_size: 8, dropout: 0.0, learning_rate: 5e-3, ..spec };
+    for draft in small_drafts() {
+        let draft = draft.with("epochs", 150).with("batch_size", 8).with("dropout", 0.0).with("learning_rate", 5e-3);
+        let spec = built(&draft);
         let trained = trained(&spec, &data, 2);
-        assert_eq!(trained.last.accuracy, 1.0, "{}", spec.model.kind());
-        assert!(trained.last.loss < 0.02, "{} {}", spec.model.kind(), trained.last.loss);
+        assert_eq!(trained.last.accuracy, 1.0, "{}", spec.model());
+        assert!(trained.last.loss < 0.02, "{} {}", spec.model(), trained.last.loss);
     }
 }
 
 #[test]
 fn every_model_and_optimizer_generalises_on_stripes() {
     let data = data(600, 200, 12, 10, 4);
-    for spec in small_specs() {
-        for optimizer in [OptimizerKind::Adam, OptimizerKind::Sgd { momentum: 0.9 }] {
-            let learning_rate = if optimizer == OptimizerKind::Adam { 1e-2 } else { 5e-2 };
-            let spec = FitSpec { epochs: 12, batch_size: 32, learning_rate, optimizer, ..spec.clone() };
-            let accuracy = trained(&spec, &data, 2).test.accuracy;
-            assert!(accuracy > 0.9, "{} {optimizer:?} {accuracy}", spec.model.kind());
+    for draft in small_drafts() {
+        for (optimizer, learning_rate) in [("adam", 1e-2), ("sgd", 5e-2)] {
+            let draft = draft.clone().with("epochs", 12).with("batch_size", 32);
+            let spec = built(&draft.with("optimizer", optimizer).with("learning_rate", learning_rate));
+            let accuracy = trained(&spec, &data, 2).outcome.test.accuracy;
+            assert!(accuracy > 0.9, "{} {optimizer} {accuracy}", spec.model());
         }
     }
 }
@@ -77,10 +80,9 @@ fn parameters_are_counted_as_in_the_reference_models() {
         }
     }
     let data = data(8, 4, 28, 28, 10);
-    let keras = [(ModelSpec::mlp(), 118_282), (ModelSpec::cnn(), 225_034), (ModelSpec::lstm(), 98_186)];
-    for (model, expected) in keras {
+    for (model, expected) in [("mlp", 118_282), ("cnn", 225_034), ("lstm", 98_186)] {
         let mut count = Count(0);
-        fit(&FitSpec::new(model), &data, None, &Threads::new(1), &mut count).unwrap();
+        fit(&built(&Draft::new(model)), &data, None, &Threads::new(1), &mut count).unwrap();
         assert_eq!(count.0, expected);
     }
 }

@@ -2,10 +2,10 @@
 
 use candle_core::{Device, Tensor, Var};
 use candle_nn::Optimizer as _;
+use kubeml_spec::{Draft, OptimizerKind};
 
-use super::noise;
-use crate::optimizer::{Config, Moments, Optimizer, Part};
-use crate::{OptimizerKind, Schedule};
+use super::{built, noise};
+use crate::optimizer::{Config, Moments, Optimizer, Part, learning_rate};
 
 const COUNT: usize = 2_500;
 
@@ -18,8 +18,8 @@ fn weights(variables: &[Var]) -> Vec<f32> {
     variables.iter().flat_map(|var| var.to_vec1::<f32>().unwrap()).collect()
 }
 
-fn optimizer(variables: &[Var], kind: OptimizerKind) -> Optimizer {
-    Optimizer::new(variables.to_vec(), Config { kind, learning_rate: 0.01 }).unwrap()
+fn optimizer(variables: &[Var], config: Config) -> Optimizer {
+    Optimizer::new(variables.to_vec(), config).unwrap()
 }
 
 fn gradients(step: usize) -> Vec<f32> {
@@ -27,7 +27,7 @@ fn gradients(step: usize) -> Vec<f32> {
 }
 
 /// Three updates by the book.
-fn expected(kind: OptimizerKind) -> Vec<f64> {
+fn expected(config: Config) -> Vec<f64> {
     let mut weights: Vec<f64> = weights(&variables()).iter().map(|value| f64::from(*value)).collect();
     let (mut first, mut second) = (vec![0.0; COUNT], vec![0.0; COUNT]);
     for step in 1..=3 {
@@ -39,11 +39,11 @@ fn expected(kind: OptimizerKind) -> Vec<f64> {
                 let v: f64 = second[at] / (1.0 - 0.999_f64.powi(step));
                 weights[at] = weights[at] * (1.0 - 0.01 * decay) - 0.01 * m / (v.sqrt() + 1e-7);
             };
-            match kind {
+            match config.kind {
                 OptimizerKind::Adam => adam(0.0),
-                OptimizerKind::AdamW { weight_decay } => adam(weight_decay),
-                OptimizerKind::Sgd { momentum } => {
-                    first[at] = momentum * first[at] - 0.01 * gradient;
+                OptimizerKind::AdamW => adam(config.weight_decay),
+                OptimizerKind::Sgd => {
+                    first[at] = config.momentum * first[at] - 0.01 * gradient;
                     weights[at] += first[at];
                 }
             }
@@ -52,36 +52,43 @@ fn expected(kind: OptimizerKind) -> Vec<f64> {
     weights
 }
 
-const KINDS: [OptimizerKind; 3] =
-    [OptimizerKind::Adam, OptimizerKind::AdamW { weight_decay: 0.3 }, OptimizerKind::Sgd { momentum: 0.9 }];
+/// One of each kind. The decay has an effect in AdamW alone, the momentum in SGD.
+const CONFIGS: [Config; 3] = [of_kind(OptimizerKind::Adam), of_kind(OptimizerKind::AdamW), of_kind(OptimizerKind::Sgd)];
+
+const fn of_kind(kind: OptimizerKind) -> Config {
+    Config { kind, learning_rate: 0.01, weight_decay: 0.3, momentum: 0.9 }
+}
+
+/// Shows a gradient itself, negated, in a weight that was 0.
+const PLAIN: Config = Config { kind: OptimizerKind::Sgd, learning_rate: 1.0, weight_decay: 0.0, momentum: 0.0 };
 
 #[test]
 fn updates_follow_their_papers() {
-    for kind in KINDS {
+    for config in CONFIGS {
         let variables = variables();
-        let mut optimizer = optimizer(&variables, kind);
+        let mut optimizer = optimizer(&variables, config);
         for step in 1..=3 {
             let all = gradients(step);
             optimizer.update(&[vec![Part::Whole(&all[..3]), Part::Whole(&all[3..])]]).unwrap();
         }
-        for (found, expected) in weights(&variables).iter().zip(expected(kind)) {
-            assert!((f64::from(*found) - expected).abs() < 2e-6, "{kind:?}: {found}, expected {expected}");
+        for (found, expected) in weights(&variables).iter().zip(expected(config)) {
+            assert!((f64::from(*found) - expected).abs() < 2e-6, "{config:?}: {found}, expected {expected}");
         }
     }
 }
 
 #[test]
 fn it_is_a_candle_optimizer() {
-    for kind in KINDS {
+    for config in CONFIGS {
         let (ours, candles) = (variables(), variables());
         let all = gradients(1);
-        optimizer(&ours, kind).update(&[vec![Part::Whole(&all[..3]), Part::Whole(&all[3..])]]).unwrap();
+        optimizer(&ours, config).update(&[vec![Part::Whole(&all[..3]), Part::Whole(&all[3..])]]).unwrap();
         let of = |var: &Var, part: &[f32]| {
             let factors = Tensor::from_slice(part, part.len(), &Device::Cpu).unwrap();
             var.mul(&factors).unwrap().sum_all().unwrap()
         };
         let loss = of(&candles[0], &all[..3]).add(&of(&candles[1], &all[3..])).unwrap();
-        let mut second = optimizer(&candles, kind);
+        let mut second = optimizer(&candles, config);
         second.backward_step(&loss).unwrap();
         assert_eq!(weights(&ours), weights(&candles));
         second.set_learning_rate(0.5);
@@ -91,13 +98,13 @@ fn it_is_a_candle_optimizer() {
 
 #[test]
 fn a_restored_optimizer_goes_on_as_the_first() {
-    for kind in KINDS {
+    for config in CONFIGS {
         let one = variables();
-        let mut undisturbed = optimizer(&one, kind);
+        let mut undisturbed = optimizer(&one, config);
         let (first, second) = (gradients(1), gradients(2));
         undisturbed.update(&[vec![Part::Whole(&first[..3]), Part::Whole(&first[3..])]]).unwrap();
         let other: Vec<Var> = one.iter().map(|var| Var::from_tensor(&var.copy().unwrap()).unwrap()).collect();
-        let mut restored = optimizer(&other, kind);
+        let mut restored = optimizer(&other, config);
         restored.restore(1, undisturbed.moments().clone()).unwrap();
         undisturbed.update(&[vec![Part::Whole(&second[..3]), Part::Whole(&second[3..])]]).unwrap();
         restored.update(&[vec![Part::Whole(&second[..3]), Part::Whole(&second[3..])]]).unwrap();
@@ -108,7 +115,6 @@ fn a_restored_optimizer_goes_on_as_the_first() {
 
 #[test]
 fn shards_are_summed_in_a_fixed_tree() {
-    // SGD at rate 1 from weight 0 shows the sum itself, negated.
     for shards in 1..=16_usize {
         let parts: Vec<Vec<f32>> = (0..shards).map(|shard| noise(&format!("shard {shard}"), COUNT)).collect();
         fn tree(parts: &[Vec<f32>], at: usize) -> f32 {
@@ -121,8 +127,7 @@ fn shards_are_summed_in_a_fixed_tree() {
             }
         }
         let var = Var::from_vec(vec![0.0_f32; COUNT], COUNT, &Device::Cpu).unwrap();
-        let config = Config { kind: OptimizerKind::Sgd { momentum: 0.0 }, learning_rate: 1.0 };
-        let mut optimizer = Optimizer::new(vec![var.clone()], config).unwrap();
+        let mut optimizer = Optimizer::new(vec![var.clone()], PLAIN).unwrap();
         optimizer.update(&parts.iter().map(|part| vec![Part::Whole(part)]).collect::<Vec<_>>()).unwrap();
         for (at, found) in var.to_vec1::<f32>().unwrap().into_iter().enumerate() {
             assert_eq!(-found, tree(&parts, at), "{shards} shards, number {at}");
@@ -147,8 +152,7 @@ fn a_product_is_the_gradient_it_would_be_as_a_whole() {
             }
         }
         let var = Var::from_vec(vec![0.0_f32; inputs * outputs], (inputs, outputs), &Device::Cpu).unwrap();
-        let config = Config { kind: OptimizerKind::Sgd { momentum: 0.0 }, learning_rate: 1.0 };
-        Optimizer::new(vec![var.clone()], config).unwrap().update(&products).unwrap();
+        Optimizer::new(vec![var.clone()], PLAIN).unwrap().update(&products).unwrap();
         let found = var.flatten_all().unwrap().to_vec1::<f32>().unwrap();
         for (found, expected) in found.iter().zip(&whole) {
             assert!((f64::from(-found) - expected).abs() < 1e-5, "{inputs} x {outputs}: {found}, expected -{expected}");
@@ -159,13 +163,12 @@ fn a_product_is_the_gradient_it_would_be_as_a_whole() {
 #[test]
 fn a_variable_that_is_given_twice_is_refused() {
     let var = Var::from_vec(vec![0.0_f32; 3], 3, &Device::Cpu).unwrap();
-    let config = Config { kind: OptimizerKind::Adam, learning_rate: 1.0 };
-    assert!(Optimizer::new(vec![var.clone(), var], config).is_err());
+    assert!(Optimizer::new(vec![var.clone(), var], PLAIN).is_err());
 }
 
 #[test]
 fn gradients_that_do_not_fit_are_refused() {
-    let mut optimizer = optimizer(&variables(), OptimizerKind::Adam);
+    let mut optimizer = optimizer(&variables(), of_kind(OptimizerKind::Adam));
     let all = gradients(1);
     assert!(optimizer.update(&[]).is_err());
     assert!(optimizer.update(&[vec![Part::Whole(&all[..3])]]).is_err());
@@ -180,13 +183,25 @@ fn gradients_that_do_not_fit_are_refused() {
 }
 
 #[test]
+fn an_optimizer_is_that_of_its_hyperparameters() {
+    let of = |draft: Draft| Config::of(built(&draft.with("learning_rate", 0.01)).hyperparameters());
+    let sgd = of(Draft::new("mlp").with("optimizer", "sgd").with("momentum", 0.5));
+    assert_eq!((sgd.kind, sgd.learning_rate, sgd.momentum), (OptimizerKind::Sgd, 0.01, 0.5));
+    let adamw = of(Draft::new("mlp").with("optimizer", "adamw").with("weight_decay", 0.25));
+    assert_eq!((adamw.kind, adamw.learning_rate, adamw.weight_decay), (OptimizerKind::AdamW, 0.01, 0.25));
+    assert_eq!(of(Draft::new("mlp")).kind, OptimizerKind::Adam);
+}
+
+#[test]
 fn learning_rates_follow_their_schedule() {
-    let rate = |schedule: Schedule, step, epoch| schedule.learning_rate(0.1, step, epoch, 100);
-    assert_eq!(rate(Schedule::Constant, 70, 7), 0.1);
-    let steps = Schedule::Step { every: 2, factor: 0.5 };
-    let found: Vec<f64> = (0..5).map(|epoch| rate(steps, 0, epoch)).collect();
+    let draft = |schedule| Draft::new("mlp").with("learning_rate", 0.1).with("schedule", schedule);
+    let rate = |draft: &Draft, step, epoch| learning_rate(built(draft).hyperparameters(), step, epoch, 100);
+    assert_eq!(rate(&draft("constant"), 70, 7), 0.1);
+    let steps = draft("step").with("schedule_every", 2).with("schedule_factor", 0.5);
+    let found: Vec<f64> = (0..5).map(|epoch| rate(&steps, 0, epoch)).collect();
     assert_eq!(found, [0.1, 0.1, 0.05, 0.05, 0.025]);
-    assert_eq!(rate(Schedule::Cosine, 0, 0), 0.1);
-    assert!((rate(Schedule::Cosine, 50, 5) - 0.05).abs() < 1e-12);
-    assert!(rate(Schedule::Cosine, 99, 9) > 0.0 && rate(Schedule::Cosine, 99, 9) < 1e-4);
+    let cosine = draft("cosine");
+    assert_eq!(rate(&cosine, 0, 0), 0.1);
+    assert!((rate(&cosine, 50, 5) - 0.05).abs() < 1e-12);
+    assert!(rate(&cosine, 99, 9) > 0.0 && rate(&cosine, 99, 9) < 1e-4);
 }

@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 
 use candle_core::{Result, Tensor, Var};
 use candle_nn::{Module, ModuleT};
+use kubeml_spec::Draft;
 use serde::Deserialize;
 
 use super::gradients::{shaken, variable};
-use super::{Scripted, data, finished, noise};
+use super::{Scripted, built, data, finished, noise};
 use crate::lane::Lane;
 use crate::ops::{Activation, ConvBlock, Linear, Lstm, MaxPool2d, SoftmaxCrossEntropy};
 use crate::parameters::Parameters;
-use crate::{FitSpec, ModelSpec, Threads, fit};
+use crate::{Threads, fit};
 
 #[derive(Deserialize)]
 struct Gradients {
@@ -140,11 +141,10 @@ struct Walk {
 fn whole_trainings_follow_pytorchs_losses() {
     let fixture: Losses = serde_json::from_str(include_str!("../../fixtures/losses.json")).unwrap();
     let data = data(640, 10, 28, 28, 10);
-    for model in [ModelSpec::mlp(), ModelSpec::cnn(), ModelSpec::lstm()] {
-        let kind = model.kind().to_string();
-        let Walk { single, double } = &fixture.walks[&kind];
-        let spec =
-            FitSpec { epochs: 40, batch_size: 128, dropout: 0.0, learning_rate: 2e-4, seed: 5, ..FitSpec::new(model) };
+    for kind in ["mlp", "cnn", "lstm"] {
+        let Walk { single, double } = &fixture.walks[kind];
+        let draft = Draft::new(kind).with("epochs", 40).with("batch_size", 128).with("dropout", 0.0);
+        let spec = built(&draft.with("learning_rate", 2e-4).with("seed", 5));
         let mut observer = Scripted::default();
         finished(fit(&spec, &data, None, &Threads::new(2), &mut observer).unwrap());
         assert_eq!((observer.steps.len(), double.len()), (200, 200));

@@ -1,12 +1,12 @@
 //! Random numbers, masks, orders and first values.
 
+use kubeml_spec::Draft;
 use proptest::prelude::*;
 
-use super::{data, small_data};
+use super::{built, data, small_data};
 use crate::batches::{Plan, shard_count, shard_rows};
 use crate::parameters::Initialiser;
 use crate::rng::{Purpose, Stream};
-use crate::{FitSpec, ModelSpec};
 
 #[test]
 fn philox_gives_the_known_answers() {
@@ -131,7 +131,8 @@ fn epochs_are_shuffled_differently_and_every_place_is_equally_likely() {
 #[test]
 fn the_samples_held_out_depend_on_the_seed_and_are_never_learned() {
     let data = small_data();
-    let plan = |seed| Plan::new(&FitSpec { validation_fraction: 0.2, seed, ..FitSpec::new(ModelSpec::mlp()) }, &data);
+    let draft = Draft::new("mlp").with("validation_fraction", 0.2);
+    let plan = |seed: u64| Plan::new(&built(&draft.clone().with("seed", seed)), &data);
     let (one, other) = (plan(1), plan(2));
     assert_eq!(one.held_out.len(), 30);
     assert_ne!(one.held_out, other.held_out);
@@ -143,7 +144,7 @@ fn the_samples_held_out_depend_on_the_seed_and_are_never_learned() {
 
 #[test]
 fn the_last_batch_of_an_epoch_has_what_is_left() {
-    let plan = Plan::new(&FitSpec { batch_size: 64, ..FitSpec::new(ModelSpec::mlp()) }, &data(150, 4, 5, 5, 3));
+    let plan = Plan::new(&built(&Draft::new("mlp").with("batch_size", 64)), &data(150, 4, 5, 5, 3));
     let order = plan.order(0);
     let sizes: Vec<_> = (0..plan.steps_per_epoch()).map(|step| plan.batch(&order, step).len()).collect();
     assert_eq!(sizes, [64, 64, 22]);

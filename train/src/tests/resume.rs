@@ -1,36 +1,27 @@
 //! Stopped anywhere and resumed, a training ends with the bits of the undisturbed one, metrics included.
 
-use super::{Scripted, finished, meaning, small_data, small_specs, stopped, trained};
+use kubeml_spec::TaskSpec;
+
+use super::{Scripted, built, finished, meaning, small_data, small_drafts, small_specs, stopped, trained};
 use crate::checkpoint::Progress;
-use crate::{Checkpoint, Data, FitSpec, OptimizerKind, Schedule, Silent, Snapshot, Threads, fit, kernel_set};
+use crate::{Checkpoint, Data, Silent, Snapshot, Threads, fit, hex, kernel_set};
 
 fn through_bytes(snapshot: &Snapshot) -> Checkpoint {
     Checkpoint::decode(&snapshot.encode()).unwrap()
 }
 
-fn stopped_after(step: u64, spec: &FitSpec, data: &Data) -> Snapshot {
+fn stopped_after(step: u64, spec: &TaskSpec, data: &Data) -> Snapshot {
     let mut observer = Scripted { stop_at: Some(step), ..Scripted::default() };
     stopped(fit(spec, data, None, &Threads::new(2), &mut observer).unwrap())
 }
 
-/// The small specs, and one that uses every other feature.
-fn specs() -> Vec<FitSpec> {
-    let mut specs = small_specs().to_vec();
-    specs.push(FitSpec {
-        epochs: 3,
-        batch_size: 33,
-        optimizer: OptimizerKind::Sgd { momentum: 0.9 },
-        schedule: Schedule::Cosine,
-        validation_fraction: 0.25,
-        patience: Some(2),
-        ..small_specs()[0].clone()
-    });
-    specs.push(FitSpec {
-        optimizer: OptimizerKind::AdamW { weight_decay: 0.1 },
-        schedule: Schedule::Step { every: 1, factor: 0.5 },
-        ..small_specs()[0].clone()
-    });
-    specs
+/// The small specs, and two that use every other feature.
+fn specs() -> Vec<TaskSpec> {
+    let [mlp, ..] = small_drafts();
+    let sgd = mlp.clone().with("epochs", 3).with("batch_size", 33).with("optimizer", "sgd").with("schedule", "cosine");
+    let adamw = mlp.with("optimizer", "adamw").with("weight_decay", 0.1).with("schedule", "step");
+    let others = [sgd.with("validation_fraction", 0.25).with("patience", 2), adamw];
+    small_drafts().iter().chain(&others).map(built).collect()
 }
 
 #[test]
@@ -38,11 +29,11 @@ fn resumed_at_any_step_it_ends_as_if_undisturbed() {
     let data = small_data();
     for spec in specs() {
         let undisturbed = trained(&spec, &data, 2);
-        for step in 1..=undisturbed.steps {
+        for step in 1..=undisturbed.outcome.steps {
             let snapshot = stopped_after(step, &spec, &data);
             assert_eq!(snapshot.step(), step);
             let resumed = fit(&spec, &data, Some(through_bytes(&snapshot)), &Threads::new(1), &mut Silent).unwrap();
-            assert_eq!(meaning(&finished(resumed)), meaning(&undisturbed), "{} at {step}", spec.model.kind());
+            assert_eq!(meaning(&finished(resumed)), meaning(&undisturbed), "{} at {step}", spec.model());
         }
     }
 }
@@ -53,7 +44,7 @@ fn resumed_from_any_snapshot_it_ends_as_if_undisturbed() {
     for spec in specs() {
         let mut observer = Scripted { snapshots_wanted: true, ..Scripted::default() };
         let undisturbed = finished(fit(&spec, &data, None, &Threads::new(2), &mut observer).unwrap());
-        assert_eq!(observer.snapshots.len() as u64, undisturbed.steps + u64::from(undisturbed.epochs_run));
+        assert_eq!(observer.snapshots.len() as u64, undisturbed.outcome.steps + u64::from(undisturbed.outcome.epochs));
         for snapshot in &observer.snapshots {
             let resumed = fit(&spec, &data, Some(through_bytes(snapshot)), &Threads::new(2), &mut Silent).unwrap();
             assert_eq!(meaning(&finished(resumed)), meaning(&undisturbed));
@@ -81,7 +72,7 @@ fn stopped_at_every_single_step_it_still_gets_there() {
     let (spec, data) = (&small_specs()[2], small_data());
     let undisturbed = trained(spec, &data, 2);
     let mut checkpoint = None;
-    for step in 1..=undisturbed.steps {
+    for step in 1..=undisturbed.outcome.steps {
         let mut observer = Scripted { stop_at: Some(step), ..Scripted::default() };
         let snapshot = stopped(fit(spec, &data, checkpoint, &Threads::new(2), &mut observer).unwrap());
         assert_eq!(observer.steps.len(), 1);
@@ -107,15 +98,15 @@ fn running_metrics_go_on_where_they_were() {
 
 #[test]
 fn a_checkpoint_of_something_else_is_refused_by_name() {
-    let (spec, data) = (small_specs()[0].clone(), small_data());
+    let ([draft, ..], data) = (small_drafts(), small_data());
+    let (spec, other) = (built(&draft), built(&draft.with("seed", 99)));
     let snapshot = stopped_after(1, &spec, &data);
-    let other = FitSpec { seed: 99, ..spec.clone() };
-    let refused = |spec: &FitSpec, data, snapshot: &Snapshot| {
+    let refused = |spec: &TaskSpec, data, snapshot: &Snapshot| {
         let checkpoint = Checkpoint::from(snapshot.clone());
         fit(spec, data, Some(checkpoint), &Threads::new(1), &mut Silent).err().unwrap().to_string()
     };
     let message = refused(&other, &data, &snapshot);
-    assert!(message.contains(&spec.hash()) && message.contains(&other.hash()), "{message}");
+    assert!(message.contains(&hex(spec.hash())) && message.contains(&hex(other.hash())), "{message}");
     let elsewhere = Snapshot { dataset_hash: "other".to_string(), ..snapshot.clone() };
     let message = refused(&spec, &data, &elsewhere);
     assert!(message.contains("synthetic") && message.contains("other"), "{message}");
@@ -155,7 +146,7 @@ fn a_receipt_names_every_kernel_set_that_had_a_part() {
     let kernel_sets = |before: &str| {
         let snapshot = Snapshot { kernel_sets: before.to_string(), ..snapshot.clone() };
         let resumed = fit(&spec, &data, Some(through_bytes(&snapshot)), &Threads::new(1), &mut Silent).unwrap();
-        finished(resumed).kernel_sets
+        finished(resumed).outcome.kernel_set
     };
     let here = kernel_set();
     assert_eq!(snapshot.kernel_sets, here);

@@ -7,8 +7,9 @@ use uuid::Uuid;
 use crate::{
     task::{
         ArtifactKey, ArtifactKind, ArtifactRef, Checkpoint, DatasetUsed, Failure, FailureKind, Fence, Incarnation,
-        Metrics, Owner, Progress, StopReason, TaskId, TaskRecord, TaskResult,
+        Owner, Progress, TaskId, TaskRecord, TaskResult,
     },
+    testing::contracts::samples,
     testing::test_tree::{draft, submission},
     timestamp::Timestamp,
     transition::Input,
@@ -38,8 +39,8 @@ pub fn start(fence: Fence) -> Input {
 pub fn save(task: TaskId, fence: Fence, step: u64) -> Input {
     let artifact = artifact(task, fence, step, ArtifactKind::Checkpoint);
     let progress = Progress { step, ..Progress::default() };
-    let checkpoint = Checkpoint { artifact, progress, metrics: Metrics::default() };
-    Input::SaveCheckpoint { fence, checkpoint, finished_epoch: None, n: 100 + step }
+    let checkpoint = Checkpoint { artifact, epochs: 0 };
+    Input::SaveCheckpoint { fence, checkpoint, progress, finished_epoch: None, n: 100 + step }
 }
 
 pub fn lose(fence: Fence, newest: &Checkpoint) -> Input {
@@ -47,20 +48,9 @@ pub fn lose(fence: Fence, newest: &Checkpoint) -> Input {
 }
 
 pub fn finish(task: TaskId, fence: Fence) -> Input {
-    let result = TaskResult {
-        attempt: fence.attempt,
-        progress: Progress::default(),
-        metrics: Metrics::default(),
-        test_loss: 0.25,
-        test_accuracy: 0.75,
-        best_test_accuracy: 0.75,
-        confusion: Vec::new(),
-        weights_sha256: "cd".to_owned(),
-        kernel_set: "any".to_owned(),
-        stop_reason: StopReason::Completed,
-        model: artifact(task, fence, 30, ArtifactKind::FinalModel),
-        best_model: artifact(task, fence, 30, ArtifactKind::BestModel),
-    };
+    let (model, best_model) =
+        (artifact(task, fence, 30, ArtifactKind::FinalModel), artifact(task, fence, 30, ArtifactKind::BestModel));
+    let result = TaskResult { attempt: fence.attempt, model, best_model, ..samples::result(TaskId::NONE) };
     Input::Finish { fence, result: Box::new(result) }
 }
 

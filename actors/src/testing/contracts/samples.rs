@@ -1,35 +1,39 @@
 //! What the contracts store.
 
 use bytes::Bytes;
+use kubeml_spec::{Draft, EpochMetrics, Epochs, Evaluation, Outcome, StopReason, TaskSpec};
 use uuid::Uuid;
 
 use crate::{
     dataset::{CHUNK_BYTES, RawDataset, RawSplit},
     event::{EventKind, LogLevel, Seq, TaskEvent},
-    spec::{Architecture, DatasetChoice, Hyperparameters, ModelKind, Optimizer, Schedule, TaskSpec},
     task::{
-        ArtifactKey, ArtifactKind, ArtifactRef, Best, Checkpoint, DatasetUsed, EpochMetrics, Failure, FailureKind,
-        Incarnation, Metrics, Owner, Progress, StopReason, Submission, TaskId, TaskRecord, TaskResult, TaskState,
+        ArtifactKey, ArtifactKind, ArtifactRef, Checkpoint, DatasetUsed, Failure, FailureKind, Incarnation, Owner,
+        Progress, Reached, Submission, TaskId, TaskRecord, TaskResult, TaskState,
     },
     timestamp::Timestamp,
 };
 
-pub fn spec(model: ModelKind) -> TaskSpec {
-    let hyperparameters = Hyperparameters {
-        epochs: 3,
-        batch_size: 128,
-        learning_rate: 1e-3,
-        optimizer: Optimizer::AdamW { weight_decay: 0.01 },
-        schedule: Schedule::Step { every: 2, factor: 0.5 },
-        seed: 7,
-        dropout: 0.2,
-        validation_fraction: 0.1,
-        target_accuracy: Some(0.99),
-        patience: Some(3),
-        max_seconds: Some(600),
-        architecture: Architecture::Mlp { hidden: vec![128, 64] },
-    };
-    TaskSpec { model, dataset: DatasetChoice { name: "mnist".to_owned(), explicit: true }, hyperparameters }
+/// A draft in which every field that an mlp may have is set.
+pub fn draft() -> Draft {
+    Draft::new("mlp")
+        .on("mnist")
+        .with("epochs", 3)
+        .with("optimizer", "adamw")
+        .with("weight_decay", 0.01)
+        .with("schedule", "step")
+        .with("schedule_every", 2)
+        .with("seed", 7)
+        .with("validation_fraction", 0.1)
+        .with("target_accuracy", 0.99)
+        .with("patience", 3)
+        .with("max_seconds", 600)
+        .with("hidden", vec![128, 64])
+}
+
+/// The reference settings of a model.
+pub fn spec(model: &str) -> TaskSpec {
+    Draft::new(model).build().expect("it is a model")
 }
 
 /// A pending task of a fresh id.
@@ -40,7 +44,7 @@ pub fn record(created_at: u64) -> TaskRecord {
         tags: vec!["a".to_owned(), "b".to_owned()],
         priority: 0,
         retry_of: None,
-        spec: spec(ModelKind::Mlp),
+        spec: draft().build().expect("it is a good draft"),
     };
     TaskRecord::submitted(submission, Uuid::new_v4(), Timestamp(created_at))
 }
@@ -61,8 +65,8 @@ pub fn announced(record: &TaskRecord) -> TaskRecord {
 /// A record with something in every field, the same every time.
 pub fn full_record() -> TaskRecord {
     let id = TaskId(Uuid::from_u128(0x0123_4567_89ab_7cde_8f01_2345_6789_abcd));
-    let (progress, metrics) = (progress(), metrics());
-    let checkpoint = |step| Checkpoint { artifact: artifact(id, step, ArtifactKind::Checkpoint), progress, metrics };
+    let checkpoint =
+        |step, epochs| Checkpoint { artifact: artifact(id, step, ArtifactKind::Checkpoint), epochs }.into();
     let dataset = DatasetUsed {
         name: "mnist-10k".to_owned(),
         version: "0123456789ab".to_owned(),
@@ -86,12 +90,13 @@ pub fn full_record() -> TaskRecord {
         blocked_since: Some(Timestamp(1_700_000_000_000_001)),
         not_before: Some(Timestamp(1_700_000_000_000_002)),
         cancel_requested: true,
-        dataset: Some(dataset),
-        checkpoints: vec![checkpoint(900), checkpoint(469)],
-        progress,
-        metrics,
-        result: Some(result(id)),
-        failure: Some(Failure::new(FailureKind::Infrastructure, "the store was away")),
+        dataset: Some(dataset.into()),
+        reached: Reached { step: 900, epochs: 2 },
+        checkpoints: vec![checkpoint(900, 1), checkpoint(469, 1)],
+        progress: progress().into(),
+        epochs: epochs(),
+        result: Some(result(id).into()),
+        failure: Some(Failure::new(FailureKind::Infrastructure, "the store was away").into()),
         announced: true,
         updated_at: Timestamp(1_700_000_000_000_003),
         started_at: Some(Timestamp(1_700_000_000_000_004)),
@@ -100,21 +105,24 @@ pub fn full_record() -> TaskRecord {
     }
 }
 
-fn result(task: TaskId) -> TaskResult {
-    TaskResult {
-        attempt: 2,
-        progress: progress(),
-        metrics: metrics(),
-        test_loss: 0.31,
-        test_accuracy: 0.97,
-        best_test_accuracy: 0.98,
+/// A result with something in every field, the same every time.
+pub fn result(task: TaskId) -> TaskResult {
+    let outcome = Outcome {
+        stop_reason: StopReason::TargetAccuracy,
+        epochs: 3,
+        steps: 1407,
+        train_seconds: 4.25,
+        best_epoch: 2,
+        test: Evaluation { loss: 0.31, accuracy: 0.97 },
+        best_test: Evaluation { loss: 0.3, accuracy: 0.98 },
         confusion: vec![vec![980, 2], vec![1, 1030]],
         weights_sha256: "ab".repeat(32),
+        best_weights_sha256: "cd".repeat(32),
         kernel_set: "x86-64-v3".to_owned(),
-        stop_reason: StopReason::TargetAccuracy,
-        model: artifact(task, 1407, ArtifactKind::FinalModel),
-        best_model: artifact(task, 938, ArtifactKind::BestModel),
-    }
+    };
+    let (model, best_model) =
+        (artifact(task, 1407, ArtifactKind::FinalModel), artifact(task, 938, ArtifactKind::BestModel));
+    TaskResult { attempt: 2, outcome: outcome.into(), model, best_model }
 }
 
 fn artifact(task: TaskId, step: u64, kind: ArtifactKind) -> ArtifactRef {
@@ -134,16 +142,28 @@ fn progress() -> Progress {
     }
 }
 
-fn metrics() -> Metrics {
-    let last = EpochMetrics {
-        epoch: 2,
-        loss: 0.25,
+/// Two epochs, the second the best.
+pub fn epochs() -> Epochs {
+    let mut epochs = Epochs::default();
+    epochs.push(epoch(1));
+    epochs.push(epoch(2));
+    epochs
+}
+
+/// An epoch with something in every field.
+pub fn epoch(epoch: u32) -> EpochMetrics {
+    EpochMetrics {
+        epoch,
+        step: u64::from(epoch) * 469,
+        samples: 54_000,
+        train_seconds: 1.5,
+        is_best: true,
+        loss: 0.5 / f64::from(epoch),
         accuracy: 0.9,
         val_loss: 0.3,
         val_accuracy: 0.91,
-        samples_per_second: 4321.0,
-    };
-    Metrics { last, best: Best { val_accuracy: 0.91, epoch: 2 } }
+        samples_per_second: 36_000.0,
+    }
 }
 
 /// A fact at `attempt`, `n`, which says so.

@@ -8,9 +8,9 @@ use super::{
 };
 use crate::{
     ports::{ListCursor, PortError, TaskFilter, TaskStore},
-    spec::ModelKind,
     task::{TaskId, TaskRecord, TaskState},
 };
+use kubeml_spec::ModelKind;
 
 pub async fn lists_go_from_newest_to_oldest(open: impl AsyncFn() -> State) -> Kept {
     let State { tasks, .. } = open().await;
@@ -60,13 +60,13 @@ pub async fn a_list_can_be_narrowed_by_state_and_model(open: impl AsyncFn() -> S
     let State { tasks, .. } = open().await;
     let mut records = Vec::new();
     for (created, state) in TaskState::ALL.into_iter().cycle().take(30).enumerate() {
-        let model = ModelKind::ALL[created % 3];
+        let model = ["mlp", "cnn", "lstm"][created % 3];
         records.push(TaskRecord { state, spec: spec(model), ..record(created as u64) });
     }
     records = insert(&*tasks, records).await?;
     records.reverse();
     for state in TaskState::ALL.map(Some).into_iter().chain([None]) {
-        for model in ModelKind::ALL.map(Some).into_iter().chain([None]) {
+        for model in ModelKind::all().map(Some).chain([None]) {
             let filter = TaskFilter { state, model };
             let expected: Vec<TaskRecord> = records.iter().filter(|record| filter.admits(record)).cloned().collect();
             for limit in [1, 2, 30] {

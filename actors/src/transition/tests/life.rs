@@ -6,14 +6,16 @@ use uuid::Uuid;
 
 use crate::{
     event::{EventKind, TaskEvent},
-    spec::{SpecDraft, TaskSpec},
     task::{
-        ArtifactKey, ArtifactKind, ArtifactRef, Checkpoint, DatasetUsed, EpochMetrics, Failure, FailureKind, Fence,
-        Incarnation, Metrics, Owner, Progress, StopReason, Submission, TaskId, TaskRecord, TaskResult,
+        ArtifactKey, ArtifactKind, ArtifactRef, Checkpoint, DatasetUsed, Failure, FailureKind, Fence, Incarnation,
+        Owner, Progress, Submission, TaskId, TaskRecord, TaskResult,
     },
+    testing::contracts::samples,
     timestamp::Timestamp,
     transition::{Input, Limits, Moment, Next, Refused, transition},
 };
+use kubeml_spec::Draft;
+use kubeml_spec::{EpochMetrics, Outcome};
 
 pub const EPOCHS: u32 = 3;
 pub const STEPS_PER_EPOCH: u64 = 10;
@@ -125,8 +127,8 @@ impl Life {
 }
 
 pub fn submission(id: TaskId) -> Submission {
-    let draft = SpecDraft { model: Some("mlp".to_owned()), epochs: Some(EPOCHS), ..SpecDraft::default() };
-    let spec = TaskSpec::build(&draft).expect("the draft is good");
+    let draft = Draft::new("mlp").with("epochs", EPOCHS);
+    let spec = draft.build().expect("the draft is good");
     Submission { id, name: None, tags: Vec::new(), priority: 0, retry_of: None, spec }
 }
 
@@ -152,18 +154,20 @@ pub fn start(fence: Fence, n: u64) -> Input {
 
 pub fn save(fence: Fence, step: u64, n: u64) -> Input {
     let closed = (step / STEPS_PER_EPOCH) as u32 - u32::from(step.is_multiple_of(STEPS_PER_EPOCH) && step > 0);
-    Input::SaveCheckpoint { fence, checkpoint: checkpoint(fence, step, closed), finished_epoch: None, n }
+    let (checkpoint, progress) = (checkpoint(fence, step, closed), progress(step));
+    Input::SaveCheckpoint { fence, checkpoint, progress, finished_epoch: None, n }
 }
 
 pub fn close_epoch(fence: Fence, epoch: u32, n: u64) -> Input {
     let step = u64::from(epoch) * STEPS_PER_EPOCH;
     let finished_epoch = Some(epoch_metrics(epoch));
-    Input::SaveCheckpoint { fence, checkpoint: checkpoint(fence, step, epoch), finished_epoch, n }
+    let (checkpoint, progress) = (checkpoint(fence, step, epoch), progress(step));
+    Input::SaveCheckpoint { fence, checkpoint, progress, finished_epoch, n }
 }
 
 pub fn checkpoint(fence: Fence, step: u64, epochs_closed: u32) -> Checkpoint {
     let artifact = artifact(fence, step, ArtifactKind::Checkpoint);
-    Checkpoint { artifact, progress: progress(step), metrics: metrics(epochs_closed) }
+    Checkpoint { artifact, epochs: epochs_closed }
 }
 
 pub fn lose(fence: Fence, lost: ArtifactRef, n: u64) -> Input {
@@ -171,20 +175,11 @@ pub fn lose(fence: Fence, lost: ArtifactRef, n: u64) -> Input {
 }
 
 pub fn finish(fence: Fence) -> Input {
-    let result = TaskResult {
-        attempt: fence.attempt,
-        progress: progress(STEPS),
-        metrics: metrics(EPOCHS),
-        test_loss: 0.25,
-        test_accuracy: 0.75,
-        best_test_accuracy: 0.75,
-        confusion: Vec::new(),
-        weights_sha256: "cd".to_owned(),
-        kernel_set: "any".to_owned(),
-        stop_reason: StopReason::Completed,
-        model: artifact(fence, STEPS, ArtifactKind::FinalModel),
-        best_model: artifact(fence, STEPS, ArtifactKind::BestModel),
-    };
+    let all = samples::result(TaskId::NONE);
+    let outcome = Outcome { epochs: EPOCHS, steps: STEPS, ..all.outcome.known };
+    let model = artifact(fence, STEPS, ArtifactKind::FinalModel);
+    let best_model = artifact(fence, STEPS, ArtifactKind::BestModel);
+    let result = TaskResult { attempt: fence.attempt, outcome: outcome.into(), model, best_model };
     Input::Finish { fence, result: Box::new(result) }
 }
 
@@ -204,10 +199,6 @@ fn artifact(fence: Fence, step: u64, kind: ArtifactKind) -> ArtifactRef {
 fn progress(step: u64) -> Progress {
     let epoch = (step / STEPS_PER_EPOCH) as u32;
     Progress { epoch, epochs: EPOCHS, step, steps: STEPS, ..Progress::default() }
-}
-
-fn metrics(epochs_closed: u32) -> Metrics {
-    Metrics { last: epoch_metrics(epochs_closed), ..Metrics::default() }
 }
 
 fn epoch_metrics(epoch: u32) -> EpochMetrics {

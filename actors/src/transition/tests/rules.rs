@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::life::{Life, STEPS, checkpoint, claim, close_epoch, dataset, end, save};
+use super::life::{EPOCHS, Life, STEPS, checkpoint, claim, close_epoch, dataset, end, save};
 use crate::{
     event::{EventKind, Seq},
-    task::{FailureKind, Metrics, TaskState},
+    task::{FailureKind, TaskState},
     transition::{Input, Limits, Refused},
 };
 
@@ -229,9 +229,9 @@ fn a_checkpoint_of_the_same_step_is_taken_if_it_closes_an_epoch_and_only_once() 
     life.save(10);
     life.end(FailureKind::Drained);
     life.claim();
-    assert_eq!(life.record.metrics.last.epoch, 0);
+    assert_eq!(life.record.epochs.rows(), []);
     life.close_epoch(1);
-    assert_eq!((life.record.resume_step(), life.record.metrics.last.epoch), (10, 1));
+    assert_eq!((life.record.resume_step(), life.record.epochs.rows().len()), (10, 1));
     assert_eq!(life.refused(&close_epoch(life.fence(), 1, 9)), Refused::NotNewer);
     let told = life.facts.iter().filter(|fact| matches!(fact.kind, EventKind::EpochFinished(_))).count();
     assert_eq!(told, 1);
@@ -253,10 +253,11 @@ fn a_damaged_checkpoint_falls_back_to_the_one_before_and_then_to_the_start() {
     life.reap();
     life.claim();
     life.lose_checkpoint();
-    assert_eq!((life.record.resume_step(), life.record.progress.step, life.record.metrics.last.epoch), (10, 10, 1));
+    assert_eq!((life.record.resume_step(), life.record.progress.step), (10, 10));
     life.lose_checkpoint();
     assert_eq!((life.record.resume_step(), life.record.progress.step), (0, 0));
-    assert_eq!(life.record.metrics, Metrics::default());
+    // What was reported of an epoch stays: it is trained to the same numbers again.
+    assert_eq!(life.record.epochs.rows().len(), 1);
     let lost = checkpoint(life.fence(), 10, 1).artifact;
     assert_eq!(life.refused(&super::life::lose(life.fence(), lost, 9)), Refused::AlreadySo);
 }
@@ -265,11 +266,10 @@ fn a_damaged_checkpoint_falls_back_to_the_one_before_and_then_to_the_start() {
 fn a_claimed_task_stands_where_its_checkpoint_does() {
     let mut life = Life::running();
     life.close_epoch(1);
-    life.record.progress.step = 13;
-    life.record.metrics.last.epoch = 2;
+    life.record.progress.known.step = 13;
     life.reap();
     life.claim();
-    assert_eq!((life.record.progress.step, life.record.metrics.last.epoch), (10, 1));
+    assert_eq!((life.record.progress.step, life.record.progress.epoch), (10, 1));
     assert_eq!(life.record.attempt, 2);
 }
 
@@ -283,7 +283,7 @@ fn every_attempt_trains_on_the_bytes_that_the_first_one_had() {
     life.claim();
     life.pass(SECOND);
     life.must(&Input::Start { fence: life.fence(), dataset: dataset("another"), n: 1 });
-    assert_eq!(life.record.dataset, Some(dataset("mnist")));
+    assert_eq!(life.record.dataset, Some(dataset("mnist").into()));
     assert_eq!(life.record.started_at, started_at);
 }
 
@@ -311,7 +311,7 @@ fn a_result_carries_the_tasks_last_progress() {
     life.reap();
     life.claim();
     life.finish();
-    assert_eq!((life.record.progress.step, life.record.no_progress), (STEPS, 0));
+    assert_eq!((life.record.progress.step, life.record.progress.epoch, life.record.no_progress), (STEPS, EPOCHS, 0));
     assert_eq!(life.record.failure, None, "an earlier attempt's failure is not the task's");
     assert_eq!(life.record.result.map(|result| result.attempt), Some(2));
 }

@@ -36,7 +36,7 @@ fn render_record(record: &TaskRecord) -> String {
         record.worker_id.as_deref().unwrap_or("-"),
         record.progress.step,
         record.progress.steps,
-        record.metrics.last.epoch,
+        record.epochs.last().map_or(0, |last| last.epoch),
         checkpoints.join(", "),
         record.dataset.as_ref().map_or("-", |used| &used.name),
         record.started_at.map_or("-".to_owned(), |at| at.to_string()),
@@ -56,7 +56,7 @@ fn render_fact(fact: &TaskEvent) -> String {
         EventKind::AttemptFailed { failure, charged } => {
             format!("attempt failed, {}: {}, charged {charged}", failure.kind.as_str(), failure.message)
         }
-        EventKind::Succeeded { result } => format!("succeeded in attempt {}", result.attempt),
+        EventKind::Succeeded { result, .. } => format!("succeeded in attempt {}", result.attempt),
         EventKind::Failed { failure } => format!("failed, {}: {}", failure.kind.as_str(), failure.message),
         other => other.as_str().to_owned(),
     }

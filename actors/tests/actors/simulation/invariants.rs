@@ -82,8 +82,8 @@ fn check_failure(record: &TaskRecord, facts: &[TaskEvent]) {
 /// The weights are those of an undisturbed run, and the models are there.
 async fn check_result(world: &World, record: &TaskRecord, facts: &[TaskEvent]) {
     let result = record.result.as_ref().expect("a success has a result");
-    let h = &record.spec.hyperparameters;
-    assert_eq!(result.weights_sha256, world.engine.expected_weights(h.seed, h.epochs));
+    let h = &record.spec.hyperparameters();
+    assert_eq!(result.outcome.weights_sha256, world.engine.expected_weights(h.seed, h.epochs));
     assert_eq!(result.attempt, record.attempt);
     for model in [&result.model, &result.best_model] {
         world.ports.artifacts.get(model).await.expect("a result names whole bytes");

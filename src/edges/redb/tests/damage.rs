@@ -30,18 +30,32 @@ fn opening_error(path: &Path) -> PortError {
 
 #[test]
 fn a_newer_file_is_refused_by_name() {
-    for name in ["state", "task record", "task event"] {
-        let directory = directory();
-        let path = directory.path().join("state.redb");
-        drop(open_state(directory.path()));
-        tamper(&path, FORMATS, |formats| drop(formats.insert(name, 99).expect("it is writable")));
-        let expected = format!(
-            "{} has its {name} in format 99, newer than the 1 that this version of kubeml knows; start the version \
-             that wrote it, or a newer one",
-            path.display()
+    let directory = directory();
+    let path = directory.path().join("state.redb");
+    drop(open_state(directory.path()));
+    tamper(&path, FORMATS, |formats| drop(formats.insert("state", 99).expect("it is writable")));
+    let expected = format!(
+        "{} has its state in format 99, newer than the 2 that this version of kubeml knows; start the version that \
+         wrote it, or a newer one",
+        path.display()
+    );
+    assert_eq!(opening_error(&path), PortError::Rejected(expected));
+}
+
+#[test]
+fn a_file_of_before_the_first_release_is_refused_and_left_alone() {
+    let directory = directory();
+    let path = directory.path().join("state.redb");
+    drop(open_state(directory.path()));
+    tamper(&path, FORMATS, |formats| drop(formats.insert("state", 1).expect("it is writable")));
+    let PortError::Rejected(error) = opening_error(&path) else { panic!("it opened") };
+    assert!(error.contains("before the first release") && error.contains("move the data directory away"), "{error}");
+    tamper(&path, FORMATS, |formats| {
+        assert_eq!(
+            redb::ReadableTable::get(formats, "state").expect("it is readable").map(|version| version.value()),
+            Some(1)
         );
-        assert_eq!(opening_error(&path), PortError::Rejected(expected));
-    }
+    });
 }
 
 #[test]

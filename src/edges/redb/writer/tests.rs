@@ -67,7 +67,7 @@ impl Bench {
 type Act = Box<dyn Fn(&mut Tables<'_>) -> Result<(), Fault> + Send>;
 
 fn open(path: &Path) -> StoreFile {
-    let format = Format { name: "state", version: 1, values: &[], create_tables: create };
+    let format = Format { name: "state", version: 2, create_tables: create };
     StoreFile::open(path, format).expect("it opens")
 }
 

@@ -2,10 +2,11 @@
 
 use kubeml_actors::{
     event::{EventKind, LogLevel, Seq},
-    task::{EpochMetrics, Failure, FailureKind, Progress, TaskId},
+    task::{Failure, FailureKind, Progress, TaskId},
     testing::contracts::samples,
     timestamp::Timestamp,
 };
+use kubeml_spec::EpochMetrics;
 use rdkafka::message::OwnedMessage;
 use serde_json::Value;
 
@@ -26,7 +27,7 @@ fn every_kind() -> Vec<EventKind> {
         EventKind::Log { level: LogLevel::Warn, message: "x".repeat(10_000) },
         EventKind::AttemptFailed { failure: failure(), charged: true },
         EventKind::CancelRequested,
-        EventKind::Succeeded { result: Box::new(samples::full_record().result.expect("it has one")) },
+        EventKind::Succeeded { result: Box::new(samples::result(TaskId::NONE)), last: metrics },
         EventKind::Failed { failure: failure() },
         EventKind::Cancelled,
     ]
