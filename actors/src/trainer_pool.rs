@@ -31,8 +31,8 @@ mod slots;
 #[cfg(test)]
 mod tests;
 
-use claiming::{Claimed, Seat};
-use hints::{Heeded, Hints};
+use claiming::{Claim, Claimed, Seat};
+use hints::{Backlog, Heeded, Hints};
 use slots::{Held, Slot};
 
 pub type TrainerPool = Handle<Msg>;
@@ -60,7 +60,7 @@ pub enum Msg {
     ScanDue,
     Claimed {
         slot: usize,
-        outcome: Option<Box<Claimed>>,
+        outcome: Claim,
     },
     Progressed {
         slot: usize,
@@ -105,9 +105,7 @@ pub struct State {
     claiming: Option<Uuid>,
     /// More work may have come while a claim was under way.
     look_again: bool,
-    /// The last look at the queue found nothing to claim. What is hinted at since then is next.
-    has_found_nothing: bool,
-    hinted: Vec<TaskId>,
+    backlog: Backlog,
     /// What is being given back.
     releasing: HashSet<Fence>,
     draining: Option<Vec<RpcReplyPort<()>>>,
@@ -131,8 +129,7 @@ impl Actor for Pool {
             trainers: HashMap::new(),
             claiming: None,
             look_again: false,
-            has_found_nothing: false,
-            hinted: Vec::new(),
+            backlog: Backlog::Unread,
             releasing: HashSet::new(),
             draining: None,
             knows_orphans: false,
@@ -234,10 +231,7 @@ impl Pool {
     /// With a free slot, hints are acknowledged when the claim they led to is durable; without one they are dropped: their
     /// tasks are in the queue, which is looked at as soon as a slot is free.
     fn hinted(&self, myself: &ActorRef<Mail<Msg>>, state: &mut State) {
-        let hinted = state.heeded.heed();
-        if state.has_found_nothing {
-            state.hinted.extend(hinted.into_iter().take(claiming::PAGE));
-        }
+        state.backlog.add(state.heeded.heed());
         self.look_for_work(myself, state);
         if state.claiming.is_none() {
             state.heeded.acknowledge();
@@ -248,16 +242,18 @@ impl Pool {
     fn look_for_work(&self, myself: &ActorRef<Mail<Msg>>, state: &mut State) {
         if state.draining.is_some() || !self.context.may_claim() {
             // What has come since then will not be known when it may claim again.
-            state.hinted.clear();
-            state.has_found_nothing = false;
+            state.backlog = Backlog::Unread;
             return;
         }
         if state.claiming.is_some() {
             state.look_again = true;
             return;
         }
-        let hinted = std::mem::take(&mut state.hinted);
-        let Some(slot) = state.slots.iter().position(Slot::is_free) else { return };
+        let Some(slot) = state.slots.iter().position(Slot::is_free) else {
+            state.backlog = Backlog::Unread;
+            return;
+        };
+        let hinted = state.backlog.take();
         let nonce = Uuid::new_v4();
         state.claiming = Some(nonce);
         state.look_again = false;
@@ -265,18 +261,18 @@ impl Pool {
         let (context, myself) = (self.context.clone(), myself.clone());
         tokio::spawn(async move {
             let claiming = async move { claiming::claim(&context, &seat, &hinted).await };
-            let outcome = unless_it_panics(claiming).await.flatten().map(Box::new);
+            let outcome = unless_it_panics(claiming).await.unwrap_or(Claim::Unknown);
             // A failed cast means that the pool has died: its successor finds the task as an orphan.
             let _ = myself.send_message(Mail::own(Msg::Claimed { slot, outcome }));
         });
     }
 
-    fn claimed(&self, myself: &ActorRef<Mail<Msg>>, state: &mut State, slot: usize, outcome: Option<Box<Claimed>>) {
+    fn claimed(&self, myself: &ActorRef<Mail<Msg>>, state: &mut State, slot: usize, outcome: Claim) {
         state.claiming = None;
         state.heeded.acknowledge();
-        let found = outcome.is_some();
-        state.has_found_nothing = !found;
-        if let Some(claimed) = outcome
+        state.backlog.note(&outcome);
+        let found = matches!(outcome, Claim::Claimed(_));
+        if let Claim::Claimed(claimed) = outcome
             && let Err(claimed) = self.hand_over(state, slot, claimed)
         {
             self.release(myself, state, *claimed, Failure::drained());

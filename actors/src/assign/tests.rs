@@ -35,28 +35,44 @@ fn record(number: usize, waiting: Waiting) -> TaskRecord {
     record
 }
 
-fn picked(waiting: &[Waiting], busy: &[bool]) -> Option<usize> {
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Picked {
+    /// The task at this place of the queue.
+    Number(usize),
+    Held,
+    NothingDue,
+}
+
+use Picked::{Held, NothingDue, Number};
+
+fn picked(waiting: &[Waiting], busy: &[bool]) -> Picked {
     let queue: Vec<TaskRecord> = waiting.iter().enumerate().map(|(number, kind)| record(number, *kind)).collect();
-    assign(&queue, busy, NOW).map(|record| record.id.0.as_u128() as usize)
+    match assign(&queue, busy, NOW) {
+        Assignment::Take(due) => Number(due.id.0.as_u128() as usize),
+        Assignment::Held => Held,
+        Assignment::NothingDue => NothingDue,
+    }
 }
 
 #[test]
 fn the_table_of_who_is_taken() {
-    let table: &[(&[Waiting], &[bool], Option<usize>)] = &[
-        (&[], &[], None),
-        (&[Fresh, Fresh], &[], Some(0)),
-        (&[Fresh, Fresh], &[false, false], Some(0)),
-        (&[Later, Fresh], &[], Some(1)),
-        (&[DueNow, Fresh], &[false], Some(0)),
-        (&[Later, Later], &[], None),
-        (&[Suspect, Fresh], &[], Some(0)),
-        (&[Suspect, Fresh], &[false], None),
-        (&[Fresh, Suspect], &[false], Some(0)),
-        (&[LaterSuspect, Fresh], &[false], Some(1)),
-        (&[LaterSuspect, Suspect], &[], Some(1)),
-        (&[Fresh], &[true], None),
-        (&[Suspect], &[true], None),
-        (&[Fresh], &[false, true], None),
+    let table: &[(&[Waiting], &[bool], Picked)] = &[
+        (&[], &[], NothingDue),
+        (&[], &[true], NothingDue),
+        (&[Fresh, Fresh], &[], Number(0)),
+        (&[Fresh, Fresh], &[false, false], Number(0)),
+        (&[Later, Fresh], &[], Number(1)),
+        (&[DueNow, Fresh], &[false], Number(0)),
+        (&[Later, Later], &[], NothingDue),
+        (&[LaterSuspect], &[false], NothingDue),
+        (&[Suspect, Fresh], &[], Number(0)),
+        (&[Suspect, Fresh], &[false], Held),
+        (&[Fresh, Suspect], &[false], Number(0)),
+        (&[LaterSuspect, Fresh], &[false], Number(1)),
+        (&[LaterSuspect, Suspect], &[], Number(1)),
+        (&[Fresh], &[true], Held),
+        (&[Suspect], &[true], Held),
+        (&[Fresh], &[false, true], Held),
     ];
     for (queue, busy, expected) in table {
         assert_eq!(picked(queue, busy), *expected, "{queue:?} beside {busy:?}");
@@ -81,15 +97,17 @@ proptest! {
     ) {
         let first_due = queue.iter().position(|kind| matches!(kind, Fresh | Suspect | DueNow));
         match picked(&queue, &busy) {
-            Some(number) => {
+            Number(number) => {
                 prop_assert_eq!(Some(number), first_due, "nobody is overtaken");
                 prop_assert!(!busy.contains(&true), "a suspect is left alone");
                 prop_assert!(queue[number] != Suspect || busy.is_empty(), "a suspect runs alone");
             }
-            None => {
+            Held => {
                 let suspect_waits = first_due.is_some_and(|first| queue[first] == Suspect) && !busy.is_empty();
-                prop_assert!(first_due.is_none() || busy.contains(&true) || suspect_waits, "no slot idles for nothing");
+                prop_assert!(first_due.is_some(), "only a due task is held");
+                prop_assert!(busy.contains(&true) || suspect_waits, "no slot idles for nothing");
             }
+            NothingDue => prop_assert_eq!(first_due, None),
         }
     }
 
@@ -103,7 +121,10 @@ proptest! {
         let (mut running, mut started): (Vec<Running>, Vec<usize>) = (Vec::new(), Vec::new());
         for _ in 0..1_000 {
             let busy: Vec<bool> = running.iter().map(|running| tasks[running.number].0).collect();
-            let taken = assign(&queue, &busy, NOW).filter(|_| running.len() < slots).map(|record| record.id);
+            let taken = match assign(&queue, &busy, NOW) {
+                Assignment::Take(due) if running.len() < slots => Some(due.id),
+                _ => None,
+            };
             if let Some(id) = taken {
                 queue.retain(|record| record.id != id);
                 let number = id.0.as_u128() as usize;

@@ -50,14 +50,16 @@ pub struct FaultyTasks {
     pub lost_replies: Faults,
     /// Reads that fail.
     pub unread: Faults,
+    /// Reads for the outcome of a write that fail.
+    pub unsettled: Faults,
     /// Tasks that can be read, but not be written any more.
     damaged: Mutex<HashSet<TaskId>>,
 }
 
 impl FaultyTasks {
     pub fn new(inner: Arc<dyn TaskStore>) -> Self {
-        let [refused, lost_replies, unread] = Default::default();
-        Self { inner, refused, lost_replies, unread, damaged: Mutex::default() }
+        let [refused, lost_replies, unread, unsettled] = Default::default();
+        Self { inner, refused, lost_replies, unread, unsettled, damaged: Mutex::default() }
     }
 
     pub fn damage(&self, task: TaskId) {
@@ -91,6 +93,9 @@ impl TaskStore for FaultyTasks {
     }
 
     async fn get_settled(&self, id: TaskId) -> Result<Option<TaskRecord>, PortError> {
+        if self.unsettled.take() {
+            return Err(unavailable());
+        }
         self.read()?.get_settled(id).await
     }
 

@@ -6,10 +6,10 @@ use futures::future::join_all;
 use uuid::Uuid;
 
 use crate::{
-    assign::assign,
+    assign::{Assignment, assign},
     commit::CommitError,
     context::Context,
-    ports::{DeadLetter, PortError},
+    ports::DeadLetter,
     task::{Fence, Owner, TaskId, TaskRecord, TaskState},
     transition::Input,
 };
@@ -33,14 +33,39 @@ pub struct Seat {
     pub busy: Vec<bool>,
 }
 
-/// Claims the task that is due, if there is one. `hinted` are looked at before the queue is: they are to be those that have
-/// come since it was found to have nothing to claim.
-pub async fn claim(context: &Context, seat: &Seat, hinted: &[TaskId]) -> Option<Claimed> {
+/// How a look for work ended.
+pub enum Claim {
+    Claimed(Box<Claimed>),
+    /// The queue holds no task that is due.
+    Empty,
+    /// A task is due, but it may not run beside the tasks that this node runs.
+    Held,
+    /// The queue could not be read, or the store did not say whether the claim happened.
+    Unknown,
+}
+
+/// What became of the claim of one task.
+enum Take {
+    Claimed(Box<Claimed>),
+    /// Another node was faster, or the task's budget was spent and it has ended.
+    Gone,
+    /// The stored task is damaged: it must not hold up the tasks behind it.
+    Damaged,
+    /// The claim may have happened. If it did, the search for orphans finds the task.
+    Unknown,
+}
+
+/// Claims the task that is due, if there is one. `hinted` tasks are tried before the queue is read, so they must be the
+/// only tasks that can have come since it was found empty.
+pub async fn claim(context: &Context, seat: &Seat, hinted: &[TaskId]) -> Claim {
     let candidates = waiting(context, hinted).await;
-    if let Some(due) = assign(&candidates, &seat.busy, context.ports.clock.now())
-        && let Ok(Some(claimed)) = take(context, seat, due).await
-    {
-        return Some(claimed);
+    if let Assignment::Take(due) = assign(&candidates, &seat.busy, context.ports.clock.now()) {
+        match take(context, seat, due).await {
+            Take::Claimed(claimed) => return Claim::Claimed(claimed),
+            // A second claim under the same nonce would hide the first one from the search for orphans.
+            Take::Unknown => return Claim::Unknown,
+            Take::Gone | Take::Damaged => {}
+        }
     }
     let (mut page, mut unusable) = (PAGE, HashSet::new());
     loop {
@@ -48,7 +73,7 @@ pub async fn claim(context: &Context, seat: &Seat, hinted: &[TaskId]) -> Option<
             Ok(queue) => queue,
             Err(error) => {
                 tracing::warn!(%error, "cannot look for tasks");
-                return None;
+                return Claim::Unknown;
             }
         };
         let (now, is_whole_page) = (context.ports.clock.now(), queue.len() == page);
@@ -57,17 +82,16 @@ pub async fn claim(context: &Context, seat: &Seat, hinted: &[TaskId]) -> Option<
             page *= 4;
             continue;
         }
-        let due = assign(&queue, &seat.busy, now)?;
+        let due = match assign(&queue, &seat.busy, now) {
+            Assignment::Take(due) => due,
+            Assignment::Held => return Claim::Held,
+            Assignment::NothingDue => return Claim::Empty,
+        };
         match take(context, seat, due).await {
-            Ok(Some(claimed)) => return Some(claimed),
-            Ok(None) => {}
-            Err(error) if error.is_transient() => {
-                tracing::warn!(%error, "cannot claim");
-                return None;
-            }
-            // Those behind it shall not wait for it.
-            Err(error) => {
-                tracing::error!(task = %due.id, %error, "cannot be claimed: what is stored of it is damaged");
+            Take::Claimed(claimed) => return Claim::Claimed(claimed),
+            Take::Unknown => return Claim::Unknown,
+            Take::Gone => {}
+            Take::Damaged => {
                 unusable.insert(due.id);
             }
         }
@@ -83,21 +107,27 @@ async fn waiting(context: &Context, tasks: &[TaskId]) -> Vec<TaskRecord> {
     waiting
 }
 
-/// `None` if it is not to be had: somebody else was faster, or its budget was spent, and that has ended it.
-async fn take(context: &Context, seat: &Seat, due: &TaskRecord) -> Result<Option<Claimed>, PortError> {
+async fn take(context: &Context, seat: &Seat, due: &TaskRecord) -> Take {
     let owner = Owner { incarnation: context.me.clone(), nonce: seat.nonce };
     let input = Input::Claim { owner, worker_id: context.me.worker_id(seat.slot) };
     match context.committer.commit_from(due.clone(), &input).await {
         Ok(next) if next.record.state == TaskState::Running => {
             let fence = Fence { attempt: next.record.attempt, nonce: seat.nonce };
-            Ok(Some(Claimed { record: next.record, fence }))
+            Take::Claimed(Box::new(Claimed { record: next.record, fence }))
         }
         Ok(next) => {
             bury(context, &next.record).await;
-            Ok(None)
+            Take::Gone
         }
-        Err(CommitError::Refused(_) | CommitError::NoSuchTask(_)) => Ok(None),
-        Err(CommitError::Port(error)) => Err(error),
+        Err(CommitError::Refused(_) | CommitError::NoSuchTask(_)) => Take::Gone,
+        Err(CommitError::Port(error)) if error.is_transient() => {
+            tracing::warn!(task = %due.id, %error, "cannot claim");
+            Take::Unknown
+        }
+        Err(CommitError::Port(error)) => {
+            tracing::error!(task = %due.id, %error, "cannot be claimed: what is stored of it is damaged");
+            Take::Damaged
+        }
     }
 }
 
@@ -125,3 +155,6 @@ async fn bury(context: &Context, record: &TaskRecord) {
         tracing::warn!(task = %record.id, %error, "end not announced yet; the reconciler will");
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,10 +2,46 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::claiming::{Claim, PAGE};
 use crate::{
     ports::{Hint, TaskBus},
     task::TaskId,
 };
+
+/// What the pool knows of the queue.
+pub(super) enum Backlog {
+    /// Tasks may be due in it: the next claim reads it.
+    Unread,
+    /// The last claim found none due, so the next one may take the tasks hinted at since then without reading the queue.
+    Empty { hinted: Vec<TaskId> },
+}
+
+impl Backlog {
+    pub(super) fn add(&mut self, tasks: Vec<TaskId>) {
+        let Self::Empty { hinted } = self else { return };
+        hinted.extend(tasks);
+        // A claim reads a page only: the others would be overtaken by what is hinted at next.
+        if hinted.len() > PAGE {
+            *self = Self::Unread;
+        }
+    }
+
+    /// The tasks that the next claim tries before it reads the queue.
+    pub(super) fn take(&mut self) -> Vec<TaskId> {
+        match self {
+            Self::Empty { hinted } => std::mem::take(hinted),
+            Self::Unread => Vec::new(),
+        }
+    }
+
+    pub(super) fn note(&mut self, outcome: &Claim) {
+        match (outcome, &self) {
+            (Claim::Empty, Self::Empty { .. }) => {}
+            (Claim::Empty, Self::Unread) => *self = Self::Empty { hinted: Vec::new() },
+            (Claim::Claimed(_) | Claim::Held | Claim::Unknown, _) => *self = Self::Unread,
+        }
+    }
+}
 
 /// Hints heeded at a time: of more the first are acknowledged early.
 const HEEDED_MAX: usize = 256;

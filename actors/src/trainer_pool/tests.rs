@@ -11,7 +11,7 @@ use tokio::time::{sleep, timeout};
 use super::*;
 use crate::{
     context::Settings,
-    event::TaskEvent,
+    event::{EventKind, TaskEvent},
     ports::{Cas, Inserted, ListCursor, PortError, TaskFilter, TaskPage, TaskStore},
     task::{FailureKind, TaskState},
     testing::{
@@ -125,14 +125,59 @@ async fn tasks_that_wait_for_later_hide_nobody_however_many_they_are() {
 #[tokio::test(start_paused = true)]
 async fn an_idle_pool_takes_what_it_is_hinted_at_without_looking_through_the_queue() {
     let (store, node) = over_moody_store(1).await;
-    sleep(SECOND).await;
+    // Between two scans: the last one found the queue empty.
+    sleep(SECOND + SECOND / 10).await;
     store.panics.store(u32::MAX, Ordering::SeqCst);
     let id = node.submit(draft()).await;
     node.expect_success(id).await;
 }
 
+/// Puts a task into the store without a hint.
+async fn insert(node: &TestTree, change: impl FnOnce(&mut TaskRecord)) -> TaskId {
+    let mut record = TaskRecord::submitted(submission(draft()), Uuid::new_v4(), Timestamp(1));
+    change(&mut record);
+    assert_eq!(node.world.ports.tasks.insert(&record, &[]).await, Ok(Inserted::Fresh));
+    record.id
+}
+
 #[tokio::test(start_paused = true)]
-async fn a_claim_that_panics_is_one_that_found_nothing() {
+async fn no_hinted_task_overtakes_a_suspect_that_waits_to_be_alone() {
+    let node = World::new().start(Settings { slots: 2, ..Settings::default() }).await;
+    let long = node.submit(SpecDraft { epochs: Some(10), ..draft() }).await;
+    node.wait_for_step(long, 1).await;
+    let suspect = insert(&node, |record| record.no_progress = 1).await;
+    sleep(SECOND).await;
+    let mut later = Vec::new();
+    for _ in 0..3 {
+        later.push(node.submit(SpecDraft { epochs: Some(1), ..draft() }).await);
+        sleep(SECOND).await;
+    }
+    let long_ended = node.wait_for(long, EventKind::is_terminal).await.at;
+    let suspect_started = node.expect_success(suspect).await.started_at.unwrap();
+    assert!(suspect_started >= long_ended, "it runs alone");
+    for id in later {
+        assert!(node.expect_success(id).await.started_at.unwrap() > suspect_started, "it was overtaken");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_hinted_task_overtakes_those_of_a_queue_that_could_not_be_read() {
+    let (store, node) = over_moody_store(1).await;
+    sleep(SECOND).await;
+    store.panics.store(u32::MAX, Ordering::SeqCst);
+    sleep(SECOND).await;
+    let urgent = insert(&node, |record| record.priority = 1).await;
+    let hinted = node.submit(draft()).await;
+    sleep(SECOND).await;
+    assert_eq!(node.world.record(hinted).await.state, TaskState::Pending);
+    store.panics.store(0, Ordering::SeqCst);
+    let urgent = node.expect_success(urgent).await;
+    let hinted = node.expect_success(hinted).await;
+    assert!(urgent.started_at < hinted.started_at);
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_claim_that_panics_the_pool_looks_for_work_again() {
     let (store, node) = over_moody_store(1).await;
     sleep(SECOND).await;
     store.panics.store(5, Ordering::SeqCst);
@@ -235,7 +280,7 @@ async fn how_a_trainer_ended_is_counted_by_its_reason() {
 
 fn failure_of(fact: &TaskEvent) -> Option<FailureKind> {
     match &fact.kind {
-        crate::event::EventKind::AttemptFailed { failure, .. } => Some(failure.kind),
+        EventKind::AttemptFailed { failure, .. } => Some(failure.kind),
         _ => None,
     }
 }
