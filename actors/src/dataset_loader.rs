@@ -8,7 +8,6 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use kubeml_spec::{DatasetChoice, FALLBACK_DATASET};
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
-use tokio::time::Instant;
 
 use crate::{
     context::Context,
@@ -18,8 +17,10 @@ use crate::{
     task::DatasetUsed,
 };
 
+mod absences;
 mod flight;
 
+use absences::Absences;
 pub use flight::{LoadError, fill_cache};
 
 pub type DatasetLoader = Handle<Msg>;
@@ -28,8 +29,6 @@ pub type DatasetLoader = Handle<Msg>;
 const LOAD_TIMEOUT: Duration = Duration::from_secs(3_600);
 /// Datasets kept whole in memory for the next attempt.
 const RESIDENT_MAX: usize = 2;
-/// A dataset that was to be had nowhere is not looked for again for this long, if there is a stand-in.
-const ABSENT_FOR: Duration = Duration::from_secs(60);
 
 #[derive(Clone, Debug)]
 pub struct Loaded {
@@ -64,7 +63,7 @@ pub struct State {
     /// Who waits for which dataset: requests for the same one share a flight.
     in_flight: HashMap<String, Vec<Waiting>>,
     resident: Vec<Arc<Dataset>>,
-    absent: HashMap<String, (Instant, String)>,
+    absences: Absences,
 }
 
 struct Waiting {
@@ -125,9 +124,9 @@ impl Loader {
             let outcome = Ok(dataset.clone());
             return self.settle(myself, state, &outcome, waiting);
         }
-        match state.absent.get(&name) {
-            Some((since, reason)) if since.elapsed() < ABSENT_FOR && waiting.may_fall_back() => {
-                let outcome = Err(LoadError::Absent(reason.clone()));
+        match state.absences.reason(&name) {
+            Some(reason) if waiting.may_fall_back() => {
+                let outcome = Err(LoadError::Absent(reason.to_owned()));
                 self.settle(myself, state, &outcome, waiting);
             }
             _ => self.board(myself, state, name, waiting),
@@ -161,14 +160,12 @@ impl Loader {
     ) {
         match outcome {
             Ok(dataset) => {
-                state.absent.remove(name);
+                state.absences.forget(name);
                 state.resident.retain(|resident| resident.manifest.name != name);
                 state.resident.insert(0, dataset.clone());
                 state.resident.truncate(RESIDENT_MAX);
             }
-            Err(LoadError::Absent(reason)) => {
-                state.absent.insert(name.to_owned(), (Instant::now(), reason.clone()));
-            }
+            Err(LoadError::Absent(reason)) => state.absences.note(name, reason),
             Err(_) => {}
         }
         for waiting in state.in_flight.remove(name).unwrap_or_default() {

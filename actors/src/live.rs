@@ -4,20 +4,23 @@
 //! it does not cover is read from the store.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::VecDeque,
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use tokio::sync::watch;
 
 use crate::{
-    event::{EventKind, TaskEvent},
+    event::TaskEvent,
     ports::{LogEntry, Position},
     task::{Progress, TaskId},
 };
 
+mod latest;
 #[cfg(test)]
 mod tests;
+
+use latest::Latest;
 
 pub struct Live {
     ring: Mutex<Ring>,
@@ -29,13 +32,13 @@ struct Ring {
     /// Contiguous: everything after `start`.
     entries: VecDeque<LogEntry>,
     start: Position,
-    progress: HashMap<TaskId, (u32, Progress)>,
+    latest: Latest,
 }
 
 impl Live {
     /// An empty ring that begins after `start`.
     pub fn new(start: Position, capacity: usize) -> Self {
-        let ring = Ring { entries: VecDeque::new(), start: start.clone(), progress: HashMap::new() };
+        let ring = Ring { entries: VecDeque::new(), start: start.clone(), latest: Latest::default() };
         Self { ring: Mutex::new(ring), newest: watch::channel(start).0, capacity: capacity.max(1) }
     }
 
@@ -49,7 +52,7 @@ impl Live {
         let Some(last) = entries.last().map(|entry| entry.position.clone()) else { return self.lock().entries.len() };
         let mut ring = self.lock();
         for entry in entries {
-            ring.note_progress(&entry);
+            ring.latest.note(&entry.event);
             ring.entries.push_back(entry);
         }
         while ring.entries.len() > self.capacity {
@@ -67,7 +70,7 @@ impl Live {
     /// kept, but what they say of progress is.
     pub fn skip_to(&self, position: &Position, entries: &[LogEntry]) {
         let mut ring = self.lock();
-        entries.iter().for_each(|entry| ring.note_progress(entry));
+        entries.iter().for_each(|entry| ring.latest.note(&entry.event));
         ring.entries.clear();
         ring.start = position.clone();
         drop(ring);
@@ -111,25 +114,10 @@ impl Live {
 
     /// The latest progress of a running task's `attempt`, if one was heard of.
     pub fn progress(&self, task: TaskId, attempt: u32) -> Option<Progress> {
-        self.lock().progress.get(&task).filter(|(heard, _)| *heard == attempt).map(|(_, progress)| *progress)
+        self.lock().latest.progress(task, attempt)
     }
 
     fn lock(&self) -> MutexGuard<'_, Ring> {
         self.ring.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Ring {
-    fn note_progress(&mut self, entry: &LogEntry) {
-        let event = &entry.event;
-        match &event.kind {
-            EventKind::Progress(progress) => {
-                self.progress.insert(event.task, (event.seq.attempt(), *progress));
-            }
-            kind if kind.is_terminal() => {
-                self.progress.remove(&event.task);
-            }
-            _ => {}
-        }
     }
 }

@@ -3,9 +3,9 @@
 use proptest::prelude::*;
 use uuid::Uuid;
 
-use super::*;
+use super::{latest::LATEST_MAX, *};
 use crate::{
-    event::{Seq, TaskEvent},
+    event::{EventKind, Seq, TaskEvent},
     ports::Place,
     task::Failure,
     testing::contracts::samples,
@@ -113,6 +113,24 @@ fn progress_behind_a_hole_is_heard_of() {
     assert_eq!(event.seq, Seq::new(1, 0));
     live.skip_to(&Position::single(9), &[LogEntry::single(9, event)]);
     assert_eq!(live.progress(task(1), 1).map(|progress| progress.step), Some(8));
+}
+
+#[test]
+fn tasks_whose_end_fell_into_a_hole_are_forgotten_for_newer_ones() {
+    let live = Live::new(Position::single(0), 2);
+    let count = 2 * LATEST_MAX as u64;
+    let mut position = 0;
+    for number in 1..=count {
+        // The first goes on all the time, the ends of the others are never heard of.
+        for task in [task(1), task(number.into())] {
+            position += 1;
+            told(&live, position, task, 1, at_step(number));
+        }
+    }
+    let known = (1..=count).filter(|number| live.progress(task((*number).into()), 1).is_some()).count();
+    assert_eq!(known, LATEST_MAX);
+    let step_of = |number: u64| live.progress(task(number.into()), 1).map(|progress| progress.step);
+    assert_eq!((step_of(1), step_of(2), step_of(count)), (Some(count), None, Some(count)));
 }
 
 #[test]
