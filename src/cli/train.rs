@@ -43,11 +43,18 @@ pub struct Train {
 }
 
 impl Train {
-    /// One task at a time with all cores, unless something says otherwise: that is the fastest way through a few tasks.
+    /// One task at a time with all cores, unless the configuration has slots or threads of its own: that is the fastest
+    /// way through a few tasks.
     pub fn overrides(&self, sources: Sources) -> Sources {
-        match self.threads {
+        let has_threads = self.threads.is_none() && sources.has("trainer.threads_per_slot");
+        let sources = match self.threads {
             Some(threads) => sources.set("trainer.threads_per_slot", threads, "--threads"),
             None => sources,
+        };
+        if has_threads || sources.has("trainer.slots") {
+            sources
+        } else {
+            sources.set("trainer.slots", 1, "kubeml train")
         }
     }
 
@@ -145,4 +152,39 @@ async fn watch(events: &mut Events, display: &Display) -> anyhow::Result<()> {
         display.event(&event);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::config::load;
+
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        train: Train,
+    }
+
+    /// Slots and threads of each, on 16 cores.
+    fn trainers(args: &[&str], sources: Sources) -> (usize, usize) {
+        let train = Line::parse_from(std::iter::once(&"train").chain(args)).train;
+        let sources = Sources { cores: 16, ..sources }.variable("HOME", "/home/ada");
+        let trainer = load(&train.overrides(sources)).unwrap().trainer;
+        (trainer.slots, trainer.threads_per_slot)
+    }
+
+    #[test]
+    fn tasks_train_one_at_a_time_on_all_cores_unless_the_user_says_otherwise() {
+        let none = Sources::default;
+        assert_eq!(trainers(&[], none()), (1, 16));
+        assert_eq!(trainers(&["all", "--threads", "3"], none()), (1, 3));
+        let slots = || none().file("server.toml", "[trainer]\nslots = 4");
+        assert_eq!(trainers(&[], slots()), (4, 4));
+        assert_eq!(trainers(&["--threads", "3"], slots()), (4, 3));
+        let threads = || none().variable("KUBEML__TRAINER__THREADS_PER_SLOT", "5");
+        assert_eq!(trainers(&[], threads()), (8, 5));
+        assert_eq!(trainers(&["--threads", "3"], threads()), (1, 3));
+    }
 }

@@ -3,7 +3,8 @@
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
-use super::origin::ENVIRONMENT_PREFIX;
+use super::entries::collect;
+use super::origin::{ENVIRONMENT_PREFIX, Origin};
 
 /// What `load` reads. Within a kind of source the later wins; files < environment < overrides.
 #[derive(Clone, Debug)]
@@ -73,6 +74,12 @@ impl Sources {
     pub fn set(mut self, key: &str, value: impl ToString, flag: &str) -> Self {
         self.overrides.push(Override { key: key.to_owned(), value: value.to_string(), flag: flag.to_owned() });
         self
+    }
+
+    /// Whether any source has a value for `key`, rather than its default.
+    pub fn has(&self, key: &str) -> bool {
+        let (entries, _) = collect(self);
+        entries.iter().any(|entry| entry.key == key && entry.origin != Origin::Default)
     }
 
     /// The sources that have something to say, in the order in which they win, for people to read.
