@@ -8,7 +8,7 @@ use clap::{Parser, Subcommand};
 use kubeml_actors::ports::PortError;
 use tracing_subscriber::{EnvFilter, fmt};
 
-use crate::config::{Config as Settled, Format, Problems, Sources, Telemetry, load};
+use crate::config::{Config as Settled, Format, Origin, Problems, Sources, load};
 
 pub mod admin;
 pub mod backend;
@@ -60,11 +60,11 @@ impl Cli {
         let sources = Sources::from_process(&self.config);
         match self.command.unwrap_or(Command::Serve(serve::Serve::default())) {
             Command::Serve(serve) => with_config(serve.overrides(sources), |config| {
-                start_logging(&config.telemetry, "info");
+                start_logging(&config, "info");
                 run_to_end(serve::run(config))
             }),
             Command::Train(train) => with_config(train.overrides(sources), |config| {
-                start_logging(&config.telemetry, "warn");
+                start_logging(&config, "warn");
                 run_to_end(train.run(config))
             }),
             Command::Catalogue(catalogue) => {
@@ -72,7 +72,7 @@ impl Cli {
                 ExitCode::SUCCESS
             }
             Command::Admin(command) => with_config(sources, |config| {
-                start_logging(&config.telemetry, "warn");
+                start_logging(&config, "warn");
                 run_to_end(command.run(config))
             }),
             Command::Config(command) => match command.run(&sources) {
@@ -118,12 +118,17 @@ fn is_unavailable(error: &(dyn std::error::Error + 'static)) -> bool {
     error.downcast_ref::<PortError>().is_some_and(PortError::is_transient)
 }
 
-/// To stderr: for people on a terminal, as JSON otherwise. `quiet` is the level where the configuration has the default.
-fn start_logging(telemetry: &Telemetry, quiet: &str) {
-    let directives = if telemetry.log == "info" { quiet } else { &telemetry.log };
-    let filter = EnvFilter::try_new(directives).unwrap_or_else(|_| EnvFilter::new(quiet));
+/// What is logged: `quiet` unless a file, a variable or a flag sets `[telemetry] log`.
+fn directives<'a>(config: &'a Settled, quiet: &'a str) -> &'a str {
+    let origin = config.settings.get("telemetry.log").map(|setting| &setting.origin);
+    if origin == Some(&Origin::Default) { quiet } else { &config.telemetry.log }
+}
+
+/// To stderr: for people on a terminal, as JSON otherwise.
+fn start_logging(config: &Settled, quiet: &str) {
+    let filter = EnvFilter::try_new(directives(config, quiet)).unwrap_or_else(|_| EnvFilter::new(quiet));
     let terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    let human = match telemetry.format {
+    let human = match config.telemetry.format {
         Format::Human => true,
         Format::Json => false,
         Format::Auto => terminal,
@@ -135,4 +140,19 @@ fn start_logging(telemetry: &Telemetry, quiet: &str) {
     } else {
         logs.json().try_init()
     };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_level_that_is_written_down_is_in_force_also_if_it_is_the_default_one() {
+        let sources = || Sources::default().variable("HOME", "/home/ada");
+        let logged = |sources: Sources| directives(&load(&sources).unwrap(), "warn").to_owned();
+        assert_eq!(logged(sources()), "warn");
+        assert_eq!(logged(sources().file("quiet.toml", "[telemetry]\nlog = \"info\"")), "info");
+        assert_eq!(logged(sources().variable("KUBEML__TELEMETRY__LOG", "info")), "info");
+        assert_eq!(logged(sources().variable("KUBEML__TELEMETRY__LOG", "error")), "error");
+    }
 }
