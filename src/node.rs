@@ -1,6 +1,6 @@
 //! The composition root: which adapters, which engine, which tree. Reads from top to bottom.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use kubeml_actors::{
     context::{Context, Roles, Settings},
@@ -25,6 +25,7 @@ use crate::{
     },
 };
 
+mod address;
 mod edges;
 mod submissions;
 
@@ -69,10 +70,11 @@ impl Node {
         Ok(Self { tree, data_dir, cluster, bridge, drain_timeout: config.node.drain_timeout })
     }
 
-    /// Tells whoever wants the data directory where to ask instead.
-    pub fn announce(&mut self, address: &str) -> Result<(), StartError> {
+    /// Publishes where the HTTP API listens: to other nodes, and to commands that find the data directory in use.
+    pub fn announce(&mut self, bound: SocketAddr) -> Result<(), StartError> {
+        self.tree.context.presence.listens_at(address::from_elsewhere(bound));
         match &mut self.data_dir {
-            Some(data_dir) => Ok(data_dir.announce(address)?),
+            Some(data_dir) => Ok(data_dir.announce(address::from_here(bound))?),
             None => Ok(()),
         }
     }
@@ -114,7 +116,6 @@ fn settings(config: &Config) -> Settings {
     Settings {
         roles: Roles { api: config.node.has(Role::Api), trainer: config.node.has(Role::Trainer) },
         alone: config.store == Store::Embedded,
-        address: Some(format!("http://{}", config.http.listen)),
         limits: Limits {
             no_progress_max: u32::try_from(config.tasks.no_progress_max).unwrap_or(u32::MAX),
             ..defaults.limits

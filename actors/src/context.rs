@@ -36,8 +36,6 @@ pub struct Settings {
     pub roles: Roles,
     /// No other node works on the same stores: whatever else owned a task is dead.
     pub alone: bool,
-    /// Where others reach this node over HTTP.
-    pub address: Option<String>,
     pub limits: Limits,
     /// Waiting tasks beyond which a submission is turned away.
     pub queue_max: u64,
@@ -68,7 +66,6 @@ impl Default for Settings {
         Self {
             roles: Roles { api: true, trainer: true },
             alone: true,
-            address: None,
             limits: Limits::default(),
             queue_max: 100_000,
             slots: 1,

@@ -40,6 +40,8 @@ pub struct Presence {
 /// How the actors are, as far as counters do not tell.
 #[derive(Default)]
 struct Board {
+    /// Of the node's HTTP API, once it listens.
+    address: Option<String>,
     last_errors: Vec<(ActorKind, String)>,
     slots: Vec<SlotReport>,
 }
@@ -55,9 +57,14 @@ struct Beats {
 
 impl Presence {
     pub fn new(lease: Duration, slots: usize, started_at: Timestamp) -> Self {
-        let board = Board { last_errors: Vec::new(), slots: vec![SlotReport::default(); slots] };
+        let board = Board { slots: vec![SlotReport::default(); slots], ..Board::default() };
         let (beats, others, idle) = (Mutex::default(), Mutex::default(), AtomicUsize::new(0));
         Self { lease, started_at, board: Mutex::new(board), beats, others, idle }
+    }
+
+    /// From the next heartbeat on, others know where this node's HTTP API is.
+    pub fn listens_at(&self, address: String) {
+        lock(&self.board).address = Some(address);
     }
 
     pub fn note_error(&self, actor: ActorKind, error: &str) {
@@ -124,7 +131,7 @@ impl Presence {
             incarnation: context.me.clone(),
             seq,
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            address: context.settings.address.clone(),
+            address: board.address.clone(),
             roles: context.settings.roles,
             started_at: self.started_at,
             at: context.ports.clock.now(),

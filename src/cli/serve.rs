@@ -40,12 +40,12 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let listener = TcpListener::bind(listen)
         .await
         .with_context(|| format!("cannot listen on {listen}; choose another address with --listen or [http] listen"))?;
-    let address = format!("http://{}", listener.local_addr()?);
-    node.announce(&address)?;
+    let bound = listener.local_addr()?;
+    node.announce(bound)?;
     let phase = Phase::serving();
     let api = Api::new(&node.tree, config.http.clone(), phase.clone());
     let server = tokio::spawn(http::serve(api, listener));
-    tracing::info!(%address, data_dir = %config.node.data_dir.display(), "serving");
+    tracing::info!(address = %format_args!("http://{bound}"), data_dir = %config.node.data_dir.display(), "serving");
 
     tokio::select! {
         signal = signals.next() => tracing::info!(signal, "shutting down: a second signal ends at once"),

@@ -1,6 +1,11 @@
 //! The command line as a person uses it.
 
-use super::server::{Server, free_port, kubeml, trained_alone};
+use std::{net::SocketAddr, time::Duration};
+
+use serde_json::Value;
+use tokio::time::{sleep, timeout};
+
+use super::server::{DEADLINE, Server, free_port, kubeml, trained_alone};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn training_without_a_dataset_uses_the_built_in_digits_and_says_so() {
@@ -52,6 +57,27 @@ async fn a_data_directory_in_use_is_trained_on_by_its_server_and_refused_to_anot
     assert_eq!(second.status.code(), Some(1));
     let told = String::from_utf8_lossy(&second.stderr);
     assert!(told.contains(&format!("pid {}", server.child.id())) && told.contains(&server.url), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_on_every_interface_and_any_port_publishes_where_it_is_reached() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start_on(dir.path(), "0.0.0.0:0", &[]).await;
+    let here: SocketAddr = server.url.strip_prefix("http://").unwrap().parse().unwrap();
+    assert!(here.ip().is_loopback() && here.port() != 0, "{here}");
+    let published = async {
+        loop {
+            let system: Value = serde_json::from_str(&server.text("/api/v1/system").await).unwrap();
+            if let Some(address) = system["nodes"][0]["address"].as_str() {
+                return address.to_owned();
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let published = timeout(DEADLINE, published).await.expect("the next heartbeat has it");
+    let elsewhere: SocketAddr = published.strip_prefix("http://").unwrap().parse().unwrap();
+    assert!(!elsewhere.ip().is_unspecified(), "{elsewhere}");
+    assert_eq!(elsewhere.port(), here.port());
 }
 
 #[test]

@@ -42,8 +42,12 @@ pub fn free_port() -> u16 {
 impl Server {
     /// Starts, and returns as soon as it says where it listens.
     pub async fn start(data_dir: &Path, port: u16, settings: &[(&str, &str)]) -> Self {
+        Self::start_on(data_dir, &format!("127.0.0.1:{port}"), settings).await
+    }
+
+    pub async fn start_on(data_dir: &Path, listen: &str, settings: &[(&str, &str)]) -> Self {
         let mut command = kubeml(data_dir);
-        command.args(["serve", "--listen", &format!("127.0.0.1:{port}")]);
+        command.args(["serve", "--listen", listen]);
         command.envs(settings.iter().copied()).stderr(Stdio::null());
         let child = command.spawn().unwrap();
         let pid = child.id();

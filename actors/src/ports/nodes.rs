@@ -17,7 +17,7 @@ pub struct NodeRow {
     /// Grows with every heartbeat; others watch it change, and never compare clocks.
     pub seq: u64,
     pub version: String,
-    /// Where its HTTP interface listens.
+    /// Where others reach its HTTP API; `None` until it listens, and for a node without one.
     pub address: Option<String>,
     pub roles: Roles,
     pub started_at: Timestamp,

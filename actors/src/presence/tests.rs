@@ -3,6 +3,7 @@
 use tokio::time::sleep;
 
 use super::*;
+use crate::testing::test_tree::TestTree;
 
 const LEASE: Duration = Duration::from_secs(2);
 
@@ -54,4 +55,15 @@ fn slots_say_what_they_hold_and_how_they_ended() {
     presence.trainer_ended(1, "it broke");
     let ended = SlotReport { alive: false, restarts: 1, last_error: Some("it broke".to_owned()), task: None };
     assert_eq!(slots(), [SlotReport::default(), ended]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn heartbeats_tell_the_address_once_the_node_listens() {
+    let node = TestTree::start().await;
+    let published = async || node.world.ports.nodes.nodes().await.unwrap()[0].address.clone();
+    sleep(LEASE).await;
+    assert_eq!(published().await, None);
+    node.tree.context.presence.listens_at("http://10.0.0.7:5000".to_owned());
+    sleep(LEASE).await;
+    assert_eq!(published().await.as_deref(), Some("http://10.0.0.7:5000"));
 }
