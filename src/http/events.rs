@@ -102,7 +102,8 @@ pub async fn subscribe(call: &Call, after: Option<Position>) -> Result<(AllEvent
         Some(after) if after.lies_beyond(&head) => {
             let start = Position(vec![0; head.0.len().max(1)]);
             let reason = "the log is another one than the id is from; here is everything it has";
-            Ok((relay.all(Some(start)).await?, vec![gap(reason)]))
+            let gap = gap(reason).id(start.to_string());
+            Ok((relay.all(Some(start)).await?, vec![gap]))
         }
         after => Ok((relay.all(after).await?, Vec::new())),
     }

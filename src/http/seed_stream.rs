@@ -35,16 +35,22 @@ struct Lines {
 
 impl Feed for Lines {
     async fn next(&mut self) -> Result<Option<Vec<Event>>, PortError> {
-        let (mut told, entries) = match self.events.next().await? {
-            Delivery::Entries(entries) => (Vec::new(), entries),
-            Delivery::Gap(entries) => (vec![gap("lines before these have been deleted")], entries),
+        let (lost, entries) = match self.events.next().await? {
+            Delivery::Entries(entries) => (None, entries),
+            Delivery::Gap(entries) => (Some(gap("lines before these have been deleted")), entries),
         };
+        let mut told = Vec::new();
         for LogEntry { position, event, .. } in &entries {
             let known = self.known(event).await;
             if let Some(line) = line(event, &known) {
                 // The older server puts a space after `data:`.
                 told.push(Event::default().id(position.to_string()).data(format!(" {line}")));
             }
+        }
+        if let Some(lost) = lost {
+            // Where no line brings an id, the gap does: a client that connects again asks for what follows it.
+            let lost = if told.is_empty() { lost.id(self.events.position().to_string()) } else { lost };
+            told.insert(0, lost);
         }
         Ok(Some(told))
     }

@@ -1,6 +1,11 @@
 //! What the older system's clients rely on, to the letter.
 
-use kubeml_actors::event::LogLevel;
+use kubeml_actors::{
+    event::{EventKind, LogLevel, Seq, TaskEvent},
+    task::TaskId,
+    testing::test_tree::World,
+    timestamp::Timestamp,
+};
 use serde_json::json;
 
 use crate::{server::Server, stream::Stream};
@@ -124,4 +129,22 @@ async fn a_sent_task_is_trained_and_told_line_by_line() {
     for line in &lines[1..] {
         assert_eq!(replay.next().await.unwrap().data.as_ref(), Some(line));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gap_is_told_once_and_not_again_after_each_reconnect() {
+    let world = World::new();
+    let log = world.ports.events.clone();
+    let queued = |at| TaskEvent { task: TaskId::fresh(), seq: Seq::QUEUED, at: Timestamp(at), kind: EventKind::Queued };
+    log.append(&[queued(1), queued(2)]).await.unwrap();
+    assert_eq!(log.trim(Timestamp(10)).await, Ok(2));
+    // What follows the gap has no line, and so brings no id.
+    log.append(&[queued(20)]).await.unwrap();
+    let server = Server::over(world, false).await;
+    let gap = Stream::open(&server, "/logs/stream", Some("1")).await.next().await.unwrap();
+    assert_eq!((gap.name(), gap.id.as_deref()), ("gap", Some("3")));
+    let mut again = Stream::open(&server, "/logs/stream", gap.id.as_deref()).await;
+    server.tree.context.log_line(LogLevel::Info, "mnist: 45 of 45".to_owned()).await.unwrap();
+    let line = again.next().await.unwrap();
+    assert!(line.name.is_none() && line.data.as_ref().unwrap().contains("45 of 45"), "{line:?}");
 }

@@ -68,6 +68,11 @@ impl Server {
         let mut world = World::new();
         world.engine = Arc::new(ScriptedEngine::new(steps_per_epoch, step_time));
         world.ports.engine = world.engine.clone();
+        Self::over(world, fault_injection).await
+    }
+
+    /// A server in a world that has a past.
+    pub async fn over(mut world: World, fault_injection: bool) -> Self {
         world.ports.clock = Arc::new(SystemClock);
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("an address");
