@@ -151,7 +151,7 @@ impl Events {
                     let facts = facts.next().await.context("cannot read the task's log")?;
                     facts.map(|facts| facts.iter().map(Event::new).collect())
                 }
-                Source::Remote(events) => events.next().await?,
+                Source::Remote(events) => events.next().await?.map(|event| vec![event]),
             };
             match more {
                 Some(events) => self.waiting.extend(events),
