@@ -370,9 +370,10 @@ impl Pool {
         tokio::spawn(async move {
             let lease = context.settings.lease;
             let reading = async move { claiming::running_here(&context).await };
-            let records = unless_it_panics(reading).await.unwrap_or_default();
-            // Failed casts mean that the pool has died.
-            let _ = myself.send_message(Mail::own(Msg::RunningRead { records }));
+            // A read that failed says nothing about orphans. Failed casts mean that the pool has died.
+            if let Some(Ok(records)) = unless_it_panics(reading).await {
+                let _ = myself.send_message(Mail::own(Msg::RunningRead { records }));
+            }
             myself.send_after(lease, || Mail::own(Msg::OrphanCheckDue));
         });
     }

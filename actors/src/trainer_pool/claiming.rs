@@ -9,7 +9,7 @@ use crate::{
     assign::{Assignment, assign},
     commit::CommitError,
     context::Context,
-    ports::DeadLetter,
+    ports::{DeadLetter, PortError},
     task::{Fence, Owner, TaskId, TaskRecord, TaskState},
     transition::Input,
 };
@@ -132,17 +132,11 @@ async fn take(context: &Context, seat: &Seat, due: &TaskRecord) -> Take {
 }
 
 /// The tasks that the store shows as run by this incarnation.
-pub async fn running_here(context: &Context) -> Vec<TaskRecord> {
-    match context.ports.tasks.queue(&[TaskState::Running], RUNNING_PAGE).await {
-        Ok(mut records) => {
-            records.retain(|record| record.owner.as_ref().is_some_and(|owner| owner.incarnation == context.me));
-            records
-        }
-        Err(error) => {
-            tracing::warn!(%error, "cannot look for orphans");
-            Vec::new()
-        }
-    }
+pub async fn running_here(context: &Context) -> Result<Vec<TaskRecord>, PortError> {
+    let running = context.ports.tasks.queue(&[TaskState::Running], RUNNING_PAGE).await;
+    let mut records = running.inspect_err(|error| tracing::warn!(%error, "cannot look for orphans"))?;
+    records.retain(|record| record.owner.as_ref().is_some_and(|owner| owner.incarnation == context.me));
+    Ok(records)
 }
 
 async fn bury(context: &Context, record: &TaskRecord) {

@@ -232,6 +232,23 @@ async fn a_drain_waits_for_the_task_of_a_trainer_that_just_died() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_drain_waits_for_orphans_that_could_not_be_looked_for_yet() {
+    let (store, node) = over_moody_store(1).await;
+    let id = node.submit(draft()).await;
+    node.wait_for_step(id, 3).await;
+    store.panics.store(u32::MAX, Ordering::SeqCst);
+    node.tree.handles.crash("trainer_pool").await.unwrap();
+    sleep(SECOND).await;
+    let recovery = async {
+        sleep(5 * SECOND).await;
+        store.panics.store(0, Ordering::SeqCst);
+    };
+    let (drained, ()) = tokio::join!(node.tree.drain(20 * SECOND), recovery);
+    drained.unwrap();
+    assert_eq!(node.world.record(id).await.state, TaskState::Pending);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_pool_that_dies_leaves_its_trainers_dead_and_its_tasks_to_its_successor() {
     let node = World::new().start(Settings { slots: 2, ..Settings::default() }).await;
     let ids = [node.submit(draft()).await, node.submit(draft()).await];
