@@ -20,6 +20,17 @@ mod tests;
 /// How long an ask takes at most, unless its caller says otherwise.
 pub const ASK_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// What became of an actor that fault injection is to crash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Crash {
+    /// It panics when it comes to it in its mailbox.
+    Sent,
+    /// It is down already, and about to be replaced.
+    Restarting,
+    /// The node has no such actor.
+    Unknown,
+}
+
 /// What lies in a mailbox.
 pub struct Mail<M> {
     content: Content<M>,

@@ -19,7 +19,7 @@ use crate::{
     background::{AbortOnDrop, unless_it_panics},
     context::Context,
     dataset_loader::DatasetLoader,
-    handle::{ASK_TIMEOUT, AskError, Handle, Mail},
+    handle::{ASK_TIMEOUT, AskError, Crash, Handle, Mail},
     metrics::ActorKind,
     task::{Failure, Fence, TaskId, TaskRecord},
     trainer::{Order, stop_reason},
@@ -48,8 +48,8 @@ impl TrainerPool {
         self.insist(limit, |reply| Msg::Drain { reply }).await
     }
 
-    /// Fault injection: the trainer of `slot` panics. `false` when there is no such slot.
-    pub async fn crash_trainer(&self, slot: usize) -> Result<bool, AskError> {
+    /// Fault injection: the trainer of `slot` panics.
+    pub async fn crash_trainer(&self, slot: usize) -> Result<Crash, AskError> {
         self.ask(ASK_TIMEOUT, |reply| Msg::CrashTrainer { slot, reply }).await
     }
 }
@@ -86,7 +86,7 @@ pub enum Msg {
     },
     CrashTrainer {
         slot: usize,
-        reply: RpcReplyPort<bool>,
+        reply: RpcReplyPort<Crash>,
     },
     Drain {
         reply: RpcReplyPort<()>,

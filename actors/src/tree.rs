@@ -9,7 +9,7 @@ use crate::{
     cache_warmer::{CacheWarmer, Warmer},
     context::Context,
     dataset_loader::{DatasetLoader, Loader},
-    handle::{AskError, Handle},
+    handle::{AskError, Crash, Handle},
     live::Live,
     log_relay::{LogRelay, Relay},
     metrics::ActorKind,
@@ -56,8 +56,8 @@ impl Handles {
         }
     }
 
-    /// Fault injection: the actor of this name panics. `false` when the tree has none of that name to crash.
-    pub async fn crash(&self, actor: &str) -> Result<bool, AskError> {
+    /// Fault injection: the actor of this name panics. The supervisor is not to be crashed, and so not known here.
+    pub async fn crash(&self, actor: &str) -> Result<Crash, AskError> {
         match ActorKind::ALL.into_iter().find(|kind| kind.as_str() == actor) {
             Some(ActorKind::TaskDispatcher) => self.dispatcher.crash().await?,
             Some(ActorKind::Reconciler) => self.reconciler.crash().await?,
@@ -66,9 +66,9 @@ impl Handles {
             Some(ActorKind::LogRelay) => self.relay.crash().await?,
             Some(ActorKind::TrainerPool) => self.pool.crash().await?,
             Some(ActorKind::Trainer) => return self.pool.crash_trainer(0).await,
-            Some(ActorKind::Supervisor) | None => return Ok(false),
+            Some(ActorKind::Supervisor) | None => return Ok(Crash::Unknown),
         }
-        Ok(true)
+        Ok(Crash::Sent)
     }
 }
 

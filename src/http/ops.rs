@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kubeml_actors::{context::Context, metrics::ActorKind, ports::PortError, task::TaskId};
+use kubeml_actors::{context::Context, handle::Crash, metrics::ActorKind, ports::PortError, task::TaskId};
 use prometheus::TextEncoder;
 use serde::Serialize;
 use serde_json::json;
@@ -104,25 +104,28 @@ pub async fn metrics(call: Call) -> Answer {
 /// `POST /api/v1/system/trainers/{slot}/crash`
 pub async fn crash_trainer(slot: Text, call: Call) -> Answer {
     let slots = call.api.context.settings.slots;
-    let found = match slot.to_string().parse() {
+    let crash = match slot.to_string().parse() {
         Ok(slot) => call.api.handles.pool.crash_trainer(slot).await?,
-        Err(_) => false,
+        Err(_) => Crash::Unknown,
     };
-    if !found {
-        let detail = format!("there is no trainer {slot}: this node's slots are 0 to {}", slots.saturating_sub(1));
-        return Err(Problem::new(Code::NotFound, detail));
-    }
-    answer(StatusCode::ACCEPTED, &json!({ "crashed": format!("trainer/{slot}") }))
+    crashed(crash, &format!("trainer/{slot}"), || {
+        format!("there is no trainer {slot}: this node's slots are 0 to {}", slots.saturating_sub(1))
+    })
 }
 
 /// `POST /api/v1/system/actors/{actor}/crash`
 pub async fn crash_actor(actor: Text, call: Call) -> Answer {
     let actor = actor.to_string();
-    if !call.api.handles.crash(&actor).await? {
+    crashed(call.api.handles.crash(&actor).await?, &actor, || {
         let known = ActorKind::ALL.into_iter().filter(|kind| *kind != ActorKind::Supervisor).map(ActorKind::as_str);
-        let known: Vec<&str> = known.collect();
-        let detail = format!("there is no actor {actor:?} to crash: expected one of {}", known.join(", "));
-        return Err(Problem::new(Code::NotFound, detail));
+        format!("there is no actor {actor:?} to crash: expected one of {}", known.collect::<Vec<_>>().join(", "))
+    })
+}
+
+fn crashed(crash: Crash, actor: &str, unknown: impl FnOnce() -> String) -> Answer {
+    match crash {
+        Crash::Sent => answer(StatusCode::ACCEPTED, &json!({ "crashed": actor })),
+        Crash::Restarting => Err(Problem::new(Code::Unavailable, format!("{actor} is being restarted"))),
+        Crash::Unknown => Err(Problem::new(Code::NotFound, unknown())),
     }
-    answer(StatusCode::ACCEPTED, &json!({ "crashed": actor }))
 }

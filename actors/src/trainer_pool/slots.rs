@@ -11,7 +11,7 @@ use crate::{
     background::unless_it_panics,
     commit::CommitError,
     context::Context,
-    handle::Mail,
+    handle::{Crash, Mail},
     metrics::ActorKind,
     ports::{Control, Hint},
     restart_policy::chance,
@@ -88,10 +88,13 @@ impl Slot {
     }
 }
 
-/// Has the slot's trainer panic. `false` when there is none.
-pub fn crash(state: &State, slot: usize) -> bool {
-    let trainer = state.slots.get(slot).and_then(|slot| slot.trainer.as_ref());
-    trainer.is_some_and(|trainer| trainer.send_message(Mail::crash()).is_ok())
+/// Has the slot's trainer panic.
+pub fn crash(state: &State, slot: usize) -> Crash {
+    match state.slots.get(slot).map(|slot| &slot.trainer) {
+        None => Crash::Unknown,
+        Some(Some(trainer)) if trainer.send_message(Mail::crash()).is_ok() => Crash::Sent,
+        Some(_) => Crash::Restarting,
+    }
 }
 
 async fn give_back(context: Arc<Context>, Claimed { record, fence }: Claimed, failure: Failure) {

@@ -306,8 +306,23 @@ fn failure_of(fact: &TaskEvent) -> Option<FailureKind> {
 async fn there_is_no_slot_to_crash_beyond_the_last() {
     let node = TestTree::start().await;
     sleep(SECOND).await;
-    assert_eq!(node.tree.handles.pool.crash_trainer(1).await, Ok(false));
-    assert_eq!(node.tree.handles.pool.crash_trainer(0).await, Ok(true));
+    assert_eq!(node.tree.handles.pool.crash_trainer(1).await, Ok(Crash::Unknown));
+    assert_eq!(node.tree.handles.pool.crash_trainer(0).await, Ok(Crash::Sent));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_trainer_that_is_being_replaced_is_not_taken_for_one_that_does_not_exist() {
+    let node = TestTree::start().await;
+    sleep(SECOND).await;
+    // Each crash makes the pause before the next trainer longer.
+    for _ in 0..100 {
+        match node.tree.handles.crash("trainer").await.unwrap() {
+            Crash::Sent => sleep(Duration::from_millis(1)).await,
+            Crash::Restarting => return,
+            Crash::Unknown => panic!("there is a slot 0"),
+        }
+    }
+    panic!("its trainer was never seen to be down");
 }
 
 #[tokio::test(start_paused = true)]

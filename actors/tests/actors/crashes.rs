@@ -5,6 +5,7 @@ use std::time::Duration;
 use kubeml_actors::{
     context::Settings,
     event::EventKind,
+    handle::Crash,
     task::{FailureKind, TaskState},
     testing::{
         scripted_engine::FaultKind,
@@ -45,7 +46,7 @@ async fn a_task_survives_its_trainer_and_resumes_from_its_checkpoint() {
     let node = TestTree::start().await;
     let id = node.submit(draft()).await;
     node.wait_for_step(id, 15).await;
-    assert!(node.tree.handles.pool.crash_trainer(0).await.unwrap());
+    assert_eq!(node.tree.handles.pool.crash_trainer(0).await, Ok(Crash::Sent));
     node.expect_success(id).await;
     assert_eq!(node.restarts("trainer"), 1);
     let resumed = node.wait_for_kind(id, "resumed").await;
@@ -59,7 +60,7 @@ async fn each_other_actor_is_restarted_and_nothing_is_lost() {
         let id = node.submit(draft()).await;
         let mut facts = node.tree.handles.relay.task(id, None).await.unwrap();
         node.wait_for_step(id, 15).await;
-        assert!(node.tree.handles.crash(actor).await.unwrap(), "{actor}");
+        assert_eq!(node.tree.handles.crash(actor).await, Ok(Crash::Sent), "{actor}");
         let mut heard = Vec::new();
         while let Some(page) = facts.next().await.unwrap() {
             heard.extend(page);

@@ -14,6 +14,7 @@ use kubeml_actors::{
     context::Settings,
     dataset::{ChunkHash, Manifest, RawDataset},
     dataset_loader::LoadError,
+    handle::Crash,
     in_memory::NoCache,
     ports::{DatasetSource, DatasetStore, FetchProgress, PortError},
     testing::test_tree::{TestTree, World, digits, draft},
@@ -270,7 +271,7 @@ async fn a_loader_that_dies_is_asked_again_and_costs_no_attempt() {
     let id = node.submit(draft().on("mnist")).await;
     node.wait_for_kind(id, "claimed").await;
     tokio::time::sleep(Duration::from_secs(2)).await;
-    assert!(node.tree.handles.crash("dataset_loader").await.unwrap());
+    assert_eq!(node.tree.handles.crash("dataset_loader").await, Ok(Crash::Sent));
     assert_eq!(node.expect_success(id).await.attempt, 1);
     assert_eq!(source.fetches.load(Ordering::SeqCst), 2);
 }
