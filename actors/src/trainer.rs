@@ -27,7 +27,15 @@ use crate::{
 pub enum Msg {
     Run { order: Box<Order> },
     Stop { why: StopWhy },
-    Ended { fence: Fence, outcome: Result<(), Failure> },
+    Ended { fence: Fence, ending: Ending },
+}
+
+/// How an attempt ended.
+pub enum Ending {
+    /// It needs nothing more from this node.
+    Settled,
+    Failed(Failure),
+    Panicked(String),
 }
 
 /// A claimed task, handed to a slot.
@@ -37,18 +45,16 @@ pub struct Order {
     pub control: Arc<Control>,
 }
 
-/// What a trainer ends with. ractor hands a panic on as bare text: by this type an error is told from one.
+/// What a trainer ends with after an error. A panic is bare text: ractor hands it on like that.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", .0.message)]
 pub struct Broken(pub Failure);
 
-const PANICKED: &str = "the attempt panicked";
-
 /// Why an actor failed, as a label.
 pub fn stop_reason(error: &ActorProcessingErr) -> &'static str {
     match error.downcast_ref::<Broken>() {
-        Some(Broken(failure)) if !failure.message.starts_with(PANICKED) => "error",
-        Some(_) | None => "panic",
+        Some(Broken(_)) => "error",
+        None => "panic",
     }
 }
 
@@ -97,7 +103,7 @@ impl Actor for Trainer {
         match message {
             Msg::Run { order } => self.run(myself, state, *order),
             Msg::Stop { why } => self.stop(state, why),
-            Msg::Ended { fence, outcome } => self.ended(state, fence, outcome)?,
+            Msg::Ended { fence, ending } => self.ended(state, fence, ending)?,
         }
         Ok(())
     }
@@ -112,9 +118,9 @@ impl Trainer {
         let running = tokio::spawn(attempt.run());
         state.running = Some(Running { control, stop, attempt: running.abort_handle() });
         tokio::spawn(async move {
-            let outcome = running.await.unwrap_or_else(|error| Err(Failure::crashed(describe(error))));
+            let ending = ending(running.await);
             // A failed cast means that the trainer has died; the pool knows.
-            let _ = myself.send_message(Mail::own(Msg::Ended { fence, outcome }));
+            let _ = myself.send_message(Mail::own(Msg::Ended { fence, ending }));
         });
     }
 
@@ -132,22 +138,46 @@ impl Trainer {
         }
     }
 
-    fn ended(&self, state: &mut State, fence: Fence, outcome: Result<(), Failure>) -> Result<(), ActorProcessingErr> {
+    fn ended(&self, state: &mut State, fence: Fence, ending: Ending) -> Result<(), ActorProcessingErr> {
         state.running = None;
-        outcome.map_err(Broken)?;
+        match ending {
+            Ending::Settled => {}
+            Ending::Failed(failure) => return Err(Broken(failure).into()),
+            Ending::Panicked(text) => return Err(text.into()),
+        }
         // A failed cast means that the pool has died, and this trainer is about to.
         let _ = self.pool.send_message(Mail::own(trainer_pool::Msg::AttemptEnded { slot: self.slot, fence }));
         Ok(())
     }
 }
 
-fn describe(error: JoinError) -> String {
-    match error.try_into_panic() {
-        Ok(panic) => {
+fn ending(outcome: Result<Result<(), Failure>, JoinError>) -> Ending {
+    match outcome.map_err(JoinError::try_into_panic) {
+        Ok(Ok(())) => Ending::Settled,
+        Ok(Err(failure)) => Ending::Failed(failure),
+        Err(Ok(panic)) => {
             let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
             let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
-            format!("{PANICKED}: {}", text.unwrap_or_default())
+            Ending::Panicked(format!("the attempt panicked: {}", text.unwrap_or_default()))
         }
-        Err(_) => "the attempt was aborted".to_owned(),
+        Err(Err(_)) => Ending::Failed(Failure::crashed("the attempt was aborted")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_told_from_an_error_by_what_happened_and_not_by_its_text() {
+        let error = || Failure::crashed("the attempt panicked: or so it says");
+        let ended = |outcome| match ending(outcome) {
+            Ending::Settled => "settled",
+            Ending::Failed(failure) => stop_reason(&Broken(failure).into()),
+            Ending::Panicked(text) => stop_reason(&text.into()),
+        };
+        assert_eq!(ended(Ok(Ok(()))), "settled");
+        assert_eq!(ended(Ok(Err(error()))), "error");
+        assert_eq!(ended(Err(tokio::spawn(async { panic!("scripted") }).await.unwrap_err())), "panic");
     }
 }
