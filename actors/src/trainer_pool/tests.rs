@@ -143,13 +143,13 @@ async fn insert(node: &TestTree, change: impl FnOnce(&mut TaskRecord)) -> TaskId
 #[tokio::test(start_paused = true)]
 async fn no_hinted_task_overtakes_a_suspect_that_waits_to_be_alone() {
     let node = World::new().start(Settings { slots: 2, ..Settings::default() }).await;
-    let long = node.submit(SpecDraft { epochs: Some(10), ..draft() }).await;
+    let long = node.submit(draft().with("epochs", 10)).await;
     node.wait_for_step(long, 1).await;
     let suspect = insert(&node, |record| record.no_progress = 1).await;
     sleep(SECOND).await;
     let mut later = Vec::new();
     for _ in 0..3 {
-        later.push(node.submit(SpecDraft { epochs: Some(1), ..draft() }).await);
+        later.push(node.submit(draft().with("epochs", 1)).await);
         sleep(SECOND).await;
     }
     let long_ended = node.wait_for(long, EventKind::is_terminal).await.at;
