@@ -9,10 +9,9 @@ use std::{
     io::{self, Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
     process, thread,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
-use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 #[cfg(test)]
@@ -74,7 +73,7 @@ impl DataDir {
                 Err(TryLockError::Error(source)) => return Err(failed_to("lock", &lock_path)(source)),
             }
         }
-        let holder = Holder { pid: process::id(), since: format!("{:.0}", Timestamp::now()), address: None };
+        let holder = Holder { pid: process::id(), since: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(), address: None };
         let held = Self { path: path.to_owned(), lock, holder };
         held.write_holder()?;
         Ok(held)

@@ -1,6 +1,6 @@
 //! Workers that come and go while others train, the order in which they take tasks, and lines of the older system.
 
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
@@ -107,8 +107,8 @@ async fn tasks_are_claimed_by_priority_whichever_node_claims_them() {
 /// In microseconds.
 fn claimed_at(history: &[Value]) -> i64 {
     let claimed = history.iter().find(|event| event["kind"] == "claimed").expect("it was claimed");
-    let at: jiff::Timestamp = claimed["at"].as_str().expect("a time").parse().expect("a time");
-    at.as_microsecond()
+    let at = humantime::parse_rfc3339(claimed["at"].as_str().expect("a time")).expect("a time");
+    at.duration_since(UNIX_EPOCH).expect("it is after 1970").as_micros() as i64
 }
 
 #[tokio::test(flavor = "multi_thread")]
