@@ -73,7 +73,11 @@ impl DataDir {
                 Err(TryLockError::Error(source)) => return Err(failed_to("lock", &lock_path)(source)),
             }
         }
-        let holder = Holder { pid: process::id(), since: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(), address: None };
+        let holder = Holder {
+            pid: process::id(),
+            since: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
+            address: None,
+        };
         let held = Self { path: path.to_owned(), lock, holder };
         held.write_holder()?;
         Ok(held)

@@ -82,23 +82,23 @@ impl Session {
         Ok(self.connected().await?.replication_factor)
     }
 
-    pub(super) async fn write(&self, query: Query, values: impl SerializeRow) -> Result<(), PortError> {
-        self.execute(query, values).await.map(drop)
+    pub(super) async fn write(&self, query: Query, values: impl SerializeRow + Sync) -> Result<(), PortError> {
+        self.execute(query, &values).await.map(drop)
     }
 
     /// Of a query that has at most one.
-    pub(super) async fn row<R>(&self, query: Query, values: impl SerializeRow) -> Result<Option<R>, PortError>
+    pub(super) async fn row<R>(&self, query: Query, values: impl SerializeRow + Sync) -> Result<Option<R>, PortError>
     where
         R: for<'frame> DeserializeRow<'frame, 'frame>,
     {
-        match self.execute(query, values).await? {
+        match self.execute(query, &values).await? {
             Some(rows) => Ok(self.typed(&rows)?.into_iter().next()),
             None => Ok(None),
         }
     }
 
     /// All rows, fetched page by page.
-    pub(super) async fn rows<R>(&self, query: Query, values: impl SerializeRow) -> Result<Vec<R>, PortError>
+    pub(super) async fn rows<R>(&self, query: Query, values: impl SerializeRow + Sync) -> Result<Vec<R>, PortError>
     where
         R: for<'frame> DeserializeRow<'frame, 'frame>,
     {
@@ -115,22 +115,33 @@ impl Session {
     pub(super) async fn page<R>(
         &self,
         query: Query,
-        values: impl SerializeRow,
+        values: impl SerializeRow + Sync,
         state: PagingState,
     ) -> Result<(Vec<R>, Option<PagingState>), PortError>
     where
         R: for<'frame> DeserializeRow<'frame, 'frame>,
     {
+        let (rows, next) = self.fetch(query, &values, state).await?;
+        Ok((self.typed(&rows)?, next))
+    }
+
+    /// For rows and values of any type, so that the driver is compiled once and not for every query.
+    async fn fetch(
+        &self,
+        query: Query,
+        values: &(dyn SerializeRow + Sync),
+        state: PagingState,
+    ) -> Result<(QueryRowsResult, Option<PagingState>), PortError> {
         let (connected, statement) = self.prepared(query).await?;
         let fetched = connected.driver.execute_single_page(&statement, values, state).await;
         let (result, next) = fetched.map_err(|error| self.located(of_execution(&error)))?;
         let rows = result.into_rows_result().map_err(|error| self.unreadable(&error))?;
-        Ok((self.typed(&rows)?, next.into_paging_control_flow().continue_value()))
+        Ok((rows, next.into_paging_control_flow().continue_value()))
     }
 
     /// Whether the conditional write was applied. Its reply has other columns when it was not, so it is read by name.
-    pub(super) async fn applied(&self, query: Query, values: impl SerializeRow) -> Result<bool, PortError> {
-        let rows = self.execute(query, values).await?.ok_or_else(|| self.unreadable(&"no [applied] in the reply"))?;
+    pub(super) async fn applied(&self, query: Query, values: impl SerializeRow + Sync) -> Result<bool, PortError> {
+        let rows = self.execute(query, &values).await?.ok_or_else(|| self.unreadable(&"no [applied] in the reply"))?;
         let column = rows.column_specs().get_by_name("[applied]").map(|(column, _)| column);
         let row = self.typed::<Row>(&rows)?.into_iter().next();
         let value = column.zip(row).and_then(|(column, mut row)| row.columns.get_mut(column)?.take());
@@ -141,7 +152,11 @@ impl Session {
     }
 
     /// Writes rows of one partition as one mutation: all of them or none, in no state between.
-    pub(super) async fn write_together(&self, query: Query, mut rows: Vec<impl SerializeRow>) -> Result<(), PortError> {
+    pub(super) async fn write_together(
+        &self,
+        query: Query,
+        mut rows: Vec<impl SerializeRow + Sync>,
+    ) -> Result<(), PortError> {
         // Alone it is less work as what it is.
         if rows.len() <= 1 {
             return match rows.pop() {
@@ -160,8 +175,12 @@ impl Session {
         written.map(drop).map_err(|error| self.located(of_execution(&error)))
     }
 
-    /// `None` for a statement that answers with nothing.
-    async fn execute(&self, query: Query, values: impl SerializeRow) -> Result<Option<QueryRowsResult>, PortError> {
+    /// `None` for a statement that answers with nothing. For values of any type, as [`fetch`](Self::fetch).
+    async fn execute(
+        &self,
+        query: Query,
+        values: &(dyn SerializeRow + Sync),
+    ) -> Result<Option<QueryRowsResult>, PortError> {
         let (connected, statement) = self.prepared(query).await?;
         let result = connected.driver.execute_unpaged(&statement, values).await;
         let result = result.map_err(|error| self.located(of_execution(&error)))?;
