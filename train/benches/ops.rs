@@ -288,7 +288,7 @@ fn passes(criterion: &mut Criterion) {
     group.throughput(read_and_written(&logits, &logits));
     group.bench_function("softmax cross-entropy 10, forward and backward", |bencher| {
         bencher.iter(|| {
-            let loss = SoftmaxCrossEntropy { labels: labels.clone(), scale: 1.0 };
+            let loss = SoftmaxCrossEntropy::new(labels.clone(), 1.0);
             loss.of(&logits, &lane).and_then(|loss| loss.backward())
         });
     });

@@ -34,7 +34,7 @@
 //!     lane.begin(step, 0);
 //!     let state = lstm.forward_t(&sequences, true)?;
 //!     let logits = output.forward(&dropout.forward_t(&state, true)?)?;
-//!     let loss = SoftmaxCrossEntropy { labels: labels.clone(), scale: 1.0 / 16.0 }.of(&logits, &lane)?;
+//!     let loss = SoftmaxCrossEntropy::new(labels.clone(), 1.0 / 16.0).of(&logits, &lane)?;
 //!     optimizer.backward_step(&loss)?;
 //!     losses.push(loss.to_scalar::<f32>()?);
 //! }

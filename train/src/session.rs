@@ -64,7 +64,7 @@ impl<'a> Session<'a> {
         let h = spec.hyperparameters();
         let parameters = Parameters::new(h.seed);
         let lanes = shard_count(h.batch_size as usize).max(pool.threads());
-        let shards = (0..lanes).map(|_| Shard::new(stages, h.seed, &parameters)).collect::<Result<Vec<_>, _>>()?;
+        let shards = (0..lanes).map(|_| Shard::new(stages, h, &parameters)).collect::<Result<Vec<_>, _>>()?;
         let optimizer = Optimizer::new(parameters.variables(), Config::of(h))?;
         let mut session = Session {
             spec,

@@ -10,15 +10,38 @@ use crate::simd::{exp, multiversion};
 /// `scale` times the sum over rows of `-ln softmax(logits)[label]`, a scalar. With `scale = 1 / batch` it is the
 /// batch's mean loss, and shards of a batch add up.
 pub struct SoftmaxCrossEntropy {
-    /// The true class of each row, below the number of classes.
-    pub labels: Vec<u8>,
-    pub scale: f32,
+    labels: Vec<u8>,
+    scale: f32,
 }
 
 impl SoftmaxCrossEntropy {
+    /// `labels` has the true class of each row, below the number of classes.
+    pub fn new(labels: Vec<u8>, scale: f32) -> Self {
+        Self { labels, scale }
+    }
+
     /// Applies the loss to logits `[rows, classes]` of a network in this lane.
     pub fn of(self, logits: &Tensor, lane: &Lane) -> Result<Tensor> {
         lane.apply1(logits, self)
+    }
+
+    /// What [`of`](Self::of) and its way back give, and the right answers, in one pass over the logits: the gradient is
+    /// that of `scale` times the sum of losses.
+    pub fn with_gradient(&self, logits: &Tensor) -> Result<(Tally, Tensor)> {
+        let (rows, classes) = logits.dims2()?;
+        check(&self.labels, rows, classes)?;
+        let mut found = vec![Row::default(); rows];
+        let mut tally = Tally::default();
+        let values = read(logits, |logits| {
+            let mut values = logits.to_vec();
+            differentiate(&mut values, &self.labels, self.scale, &mut found);
+            for (row, &label) in logits.chunks_exact(classes).zip(&self.labels) {
+                tally.count(row, label);
+            }
+            Ok(values)
+        })?;
+        tally.loss_sum = found.iter().map(Row::loss).sum();
+        Ok((tally, Tensor::from_vec(values, (rows, classes), &Device::Cpu)?))
     }
 }
 
@@ -35,7 +58,7 @@ impl CustomOp1 for SoftmaxCrossEntropy {
     fn cpu_fwd(&self, logits: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let (rows, classes) = layout.shape().dims2()?;
         check(&self.labels, rows, classes)?;
-        let loss = sum_losses(floats(logits, layout)?, &self.labels, classes).loss_sum;
+        let loss = sum_losses(floats(logits, layout)?, &self.labels, classes);
         Ok((CpuStorage::F32(vec![(loss * f64::from(self.scale)) as f32]), Shape::from(())))
     }
 
@@ -48,40 +71,20 @@ impl CustomOp1 for SoftmaxCrossEntropy {
     }
 }
 
-/// What [`SoftmaxCrossEntropy`] and its way back give, and the right answers, in one pass over the logits: the gradient is
-/// that of `scale` times the sum of losses.
-pub fn loss_and_gradient(logits: &Tensor, labels: &[u8], scale: f32) -> Result<(Tally, Tensor)> {
-    let (rows, classes) = logits.dims2()?;
-    check(labels, rows, classes)?;
-    let mut found = vec![Row::default(); rows];
-    let (values, correct) = read(logits, |logits| {
-        let mut values = logits.to_vec();
-        differentiate(&mut values, labels, scale, &mut found);
-        let answers = logits.chunks_exact(classes).map(arg_max);
-        let correct = answers.zip(labels).filter(|(answer, label)| *answer == usize::from(**label)).count();
-        Ok((values, correct))
-    })?;
-    let loss_sum = found.iter().map(Row::loss).sum();
-    let tally = Tally { loss_sum, correct: correct as u64, samples: rows as u64 };
-    Ok((tally, Tensor::from_vec(values, (rows, classes), &Device::Cpu)?))
-}
-
-/// Sums of loss and of right answers over logits `[rows, classes]`, rows in order; `answers` gets each row's arg-max.
+/// What an evaluation counts over logits `[rows, classes]`, rows in order; `answers` gets each row's answer.
 pub fn tally(logits: &Tensor, labels: &[u8], answers: &mut Vec<u16>) -> Result<Tally> {
     let (rows, classes) = logits.dims2()?;
     check(labels, rows, classes)?;
     read(logits, |logits| {
-        let mut tally = sum_losses(logits, labels, classes);
+        let mut tally = Tally { loss_sum: sum_losses(logits, labels, classes), ..Tally::default() };
         for (row, &label) in logits.chunks_exact(classes).zip(labels) {
-            let answer = arg_max(row);
-            tally.correct += u64::from(answer == usize::from(label));
-            answers.push(answer as u16);
+            answers.push(tally.count(row, label) as u16);
         }
         Ok(tally)
     })
 }
 
-fn sum_losses(logits: &[f32], labels: &[u8], classes: usize) -> Tally {
+fn sum_losses(logits: &[f32], labels: &[u8], classes: usize) -> f64 {
     let mut scratch = vec![0.0; classes];
     let mut loss_sum = 0.0;
     for (row, &label) in logits.chunks_exact(classes).zip(labels) {
@@ -89,7 +92,7 @@ fn sum_losses(logits: &[f32], labels: &[u8], classes: usize) -> Tally {
         let (max, sum) = exponentials(&mut scratch);
         loss_sum += Row { max, sum, own: row[usize::from(label)] }.loss();
     }
-    Tally { loss_sum, correct: 0, samples: labels.len() as u64 }
+    loss_sum
 }
 
 /// What a row's loss is made of: its largest logit, the sum of e^(x - max), and the true class's logit.
@@ -127,10 +130,4 @@ fn exponentials(row: &mut [f32]) -> (f32, f32) {
     let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     row.iter_mut().for_each(|value| *value = exp(*value - max));
     (max, row.iter().sum())
-}
-
-/// The first of the largest values.
-fn arg_max(row: &[f32]) -> usize {
-    let better = |best: usize, at: usize| if row[at] > row[best] { at } else { best };
-    (1..row.len()).fold(0, better)
 }

@@ -13,7 +13,7 @@ pub mod max_pool2d;
 use candle_core::{CpuStorage, Error, Layout, Result, Storage, Tensor};
 
 pub use conv2d::ConvBlock;
-pub use cross_entropy::{SoftmaxCrossEntropy, loss_and_gradient, tally};
+pub use cross_entropy::{SoftmaxCrossEntropy, tally};
 pub use dropout::Dropout;
 pub use kubeml_spec::Activation;
 pub use linear::{Hidden, Linear};

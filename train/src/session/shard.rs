@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use candle_core::{Device, Result, Tensor};
 use candle_nn::ModuleT;
+use kubeml_spec::Hyperparameters;
 
 use crate::batches::{gather_images, gather_labels};
 use crate::data::{Data, Split};
 use crate::lane::{Lane, Slot};
 use crate::metrics::Tally;
 use crate::models::{Network, Stage};
-use crate::ops::{loss_and_gradient, tally};
+use crate::ops::{SoftmaxCrossEntropy, tally};
 use crate::parameters::Parameters;
 
 pub(super) struct Shard {
@@ -20,8 +21,8 @@ pub(super) struct Shard {
 }
 
 impl Shard {
-    pub(super) fn new(stages: &[Stage], seed: u64, parameters: &Parameters) -> Result<Self> {
-        let lane = Lane::collecting(seed);
+    pub(super) fn new(stages: &[Stage], h: &Hyperparameters, parameters: &Parameters) -> Result<Self> {
+        let lane = Lane::collecting(h.seed);
         let network = Network::new(stages, &parameters.builder(), &lane)?;
         let slots = lane.slots();
         Ok(Shard { network, lane, slots })
@@ -44,7 +45,7 @@ impl Shard {
         self.lane.begin(step as u32, first_row as u32);
         let labels = gather_labels(data.train(), samples);
         let logits = self.network.forward_t(&images(data, data.train(), samples)?, true)?;
-        let (tally, gradient) = loss_and_gradient(&logits, &labels, 1.0 / batch as f32)?;
+        let (tally, gradient) = SoftmaxCrossEntropy::new(labels, 1.0 / batch as f32).with_gradient(&logits)?;
         self.lane.backward(gradient)?;
         Ok(tally)
     }

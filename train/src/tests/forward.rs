@@ -168,8 +168,7 @@ fn the_loss_is_the_cross_entropy_and_the_tally_counts_right_answers() {
     let first = (1.0_f64.exp() + 3.0_f64.exp() + (-2.0_f64).exp()).ln() - 3.0;
     assert!((tally.loss_sum - (first + 200.0)).abs() < 1e-4, "{}", tally.loss_sum);
     assert_eq!((tally.correct, tally.samples, answers), (1, 2, vec![1, 0]));
-    let loss =
-        SoftmaxCrossEntropy { labels, scale: 0.5 }.of(&logits, &Lane::plain(0)).unwrap().to_scalar::<f32>().unwrap();
+    let loss = SoftmaxCrossEntropy::new(labels, 0.5).of(&logits, &Lane::plain(0)).unwrap().to_scalar::<f32>().unwrap();
     assert!((f64::from(loss) - tally.loss()).abs() < 1e-4);
 }
 
@@ -181,7 +180,7 @@ fn sizes_that_do_not_fit_are_errors() {
     assert!(block.forward(&tensor(&[0.0; 36], &[1, 6, 6, 1])).is_err());
     assert!(MaxPool2d::of(&tensor(&[0.0; 3], &[1, 1, 3, 1])).is_err());
     let labels = vec![3];
-    assert!(SoftmaxCrossEntropy { labels, scale: 1.0 }.of(&tensor(&[0.0; 3], &[1, 3]), &Lane::plain(0)).is_err());
+    assert!(SoftmaxCrossEntropy::new(labels, 1.0).of(&tensor(&[0.0; 3], &[1, 3]), &Lane::plain(0)).is_err());
     let layer = Lstm::new(4, 2, &parameters.builder().pp("lstm"), &Lane::plain(0)).unwrap();
     assert!(layer.forward_t(&tensor(&[0.0; 9], &[1, 3, 3]), true).is_err());
     assert!(parameters.builder().pp("conv").get((3, 3), "weight").is_err());

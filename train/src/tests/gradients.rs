@@ -12,9 +12,7 @@ use super::{built, noise};
 use crate::lane::Lane;
 use crate::matmul::seems_sparse;
 use crate::models::{InputShape, Network, Stage, stages};
-use crate::ops::{
-    Activation, ConvBlock, Dropout, Hidden, Linear, Lstm, MaxPool2d, SoftmaxCrossEntropy, loss_and_gradient, read,
-};
+use crate::ops::{Activation, ConvBlock, Dropout, Hidden, Linear, Lstm, MaxPool2d, SoftmaxCrossEntropy, read};
 use crate::parameters::Parameters;
 
 const STEP: f32 = 2e-3;
@@ -186,10 +184,11 @@ proptest! {
     fn loss_and_gradient_at_once(rows in 1..7usize, classes in 2..30usize) {
         let (lane, logits) = (Lane::plain(0), variable("logits", &[rows, classes]));
         let labels: Vec<u8> = (0..rows).map(|row| (row * 5 % classes) as u8).collect();
-        let (tally, gradient) = loss_and_gradient(&logits, &labels, 0.25).unwrap();
         let expected = crate::ops::tally(&logits, &labels, &mut Vec::new()).unwrap();
-        prop_assert_eq!((tally.loss_sum, tally.correct, tally.samples), (expected.loss_sum, expected.correct, expected.samples));
-        let grads = SoftmaxCrossEntropy { labels, scale: 0.25 }.of(&logits, &lane).unwrap().backward().unwrap();
+        let loss = || SoftmaxCrossEntropy::new(labels.clone(), 0.25);
+        let (tally, gradient) = loss().with_gradient(&logits).unwrap();
+        prop_assert_eq!(tally, expected);
+        let grads = loss().of(&logits, &lane).unwrap().backward().unwrap();
         let numbers = |of: &Tensor| of.flatten_all().unwrap().to_vec1::<f32>().unwrap();
         prop_assert_eq!(numbers(&gradient), numbers(grads.get(&logits).unwrap()));
     }
@@ -199,7 +198,7 @@ proptest! {
         let (lane, logits) = (Lane::plain(0), variable("logits", &[rows, classes]));
         let labels: Vec<u8> = (0..rows).map(|row| (row * 5 % classes) as u8).collect();
         check(std::slice::from_ref(&logits), &|| {
-            SoftmaxCrossEntropy { labels: labels.clone(), scale: 1.0 / rows as f32 }.of(&logits, &lane)
+            SoftmaxCrossEntropy::new(labels.clone(), 1.0 / rows as f32).of(&logits, &lane)
         });
     }
 }
@@ -243,7 +242,7 @@ fn a_lane_collects_the_gradients_that_candle_would() {
             let net = Network::new(&stages, &parameters.builder(), lane).unwrap();
             lane.begin(2, 64);
             let logits = net.forward_t(&x, true).unwrap();
-            SoftmaxCrossEntropy { labels: vec![0, 1, 2, 4], scale: 0.25 }.of(&logits, lane).unwrap()
+            SoftmaxCrossEntropy::new(vec![0, 1, 2, 4], 0.25).of(&logits, lane).unwrap()
         };
         let grads = loss(&Lane::plain(3)).backward().unwrap();
         let lane = Lane::collecting(3);

@@ -98,7 +98,7 @@ impl Case {
             }
             ("cross-entropy", &[rows, classes]) => {
                 let labels = (0..rows).map(|row| (row * 5 % classes) as u8).collect();
-                let loss = SoftmaxCrossEntropy { labels, scale: 1.0 / rows as f32 };
+                let loss = SoftmaxCrossEntropy::new(labels, 1.0 / rows as f32);
                 Applied::of(variable("x", &[rows, classes]), &parameters, |logits| loss.of(logits, &lane))
             }
             other => panic!("there is no op {other:?}"),
