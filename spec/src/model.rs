@@ -52,6 +52,16 @@ pub enum Layer {
     },
 }
 
+impl Layer {
+    /// The name under which its parameters are stored; `None` if it has none.
+    pub fn name(&self) -> Option<&str> {
+        match self {
+            Self::Conv2d { name, .. } | Self::Dense { name, .. } | Self::Lstm { name, .. } => Some(name),
+            Self::MaxPool2d | Self::Flatten | Self::Dropout { .. } => None,
+        }
+    }
+}
+
 /// How many units a layer has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Units {

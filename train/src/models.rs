@@ -69,14 +69,10 @@ pub fn stages(layers: &[Layer], input: InputShape) -> std::result::Result<Vec<St
 /// Two layers of one name would share their parameters.
 fn check_names(layers: &[Layer]) -> std::result::Result<(), String> {
     let mut names = HashSet::new();
-    for layer in layers {
-        if let Layer::Conv2d { name, .. } | Layer::Dense { name, .. } | Layer::Lstm { name, .. } = layer
-            && !names.insert(name)
-        {
-            return Err(format!("two layers have the name {name}"));
-        }
+    match layers.iter().filter_map(Layer::name).find(|name| !names.insert(*name)) {
+        Some(name) => Err(format!("two layers have the name {name}")),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 /// A walk from the image to the logits.
