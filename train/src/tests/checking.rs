@@ -19,6 +19,13 @@ fn defaults_have_no_problems() {
     }
 }
 
+/// Every promise of this package is tested on these.
+#[test]
+fn every_kind_of_model_has_a_small_draft() {
+    let drafted: Vec<ModelKind> = small_drafts().iter().map(|draft| built(draft).model()).collect();
+    assert_eq!(drafted, ModelKind::all().collect::<Vec<_>>(), "add the new kind to small_drafts");
+}
+
 #[test]
 fn all_problems_are_found_at_once() {
     let too_deep = Draft::new("cnn").with("channels", vec![9; 4]).with("validation_fraction", 0.001);

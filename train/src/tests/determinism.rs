@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use kubeml_spec::{Draft, TaskSpec};
+use kubeml_spec::{Draft, TaskSpec, training::fields};
 
 use super::{Scripted, built, data, finished, meaning, small_data, small_drafts, small_specs, trained};
 use crate::matmul::tests::DENSE_ONLY;
@@ -120,6 +120,9 @@ fn every_field_of_the_spec_that_should_matter_does() {
         base.clone().with("epochs", 2).with("schedule", "step").with("schedule_factor", 0.4),
     ];
     let specs: Vec<TaskSpec> = std::iter::once(&base).chain(&changes).map(built).collect();
+    let unchanged: Vec<&str> =
+        fields().iter().map(|field| field.name).filter(|name| !is_changed(name, &specs)).collect();
+    assert_eq!(unchanged, ENDS, "add a change of each new field");
     let weights: Vec<String> = specs.iter().map(|spec| trained(spec, &data, 2).outcome.weights_sha256).collect();
     for (at, spec) in specs.iter().enumerate() {
         for before in 0..at {
@@ -127,6 +130,15 @@ fn every_field_of_the_spec_that_should_matter_does() {
             assert_ne!(weights[at], weights[before], "{spec:?} and {:?}", specs[before]);
         }
     }
+}
+
+/// Fields that only end a training early: `early_ends` tests them.
+const ENDS: [&str; 3] = ["target_accuracy", "patience", "max_seconds"];
+
+/// Whether two of the specs have different settings of a field, or only some have it.
+fn is_changed(name: &str, specs: &[TaskSpec]) -> bool {
+    let setting = |spec: &TaskSpec| spec.settings().find(|(field, _)| field.name == name).map(|(_, setting)| setting);
+    specs.iter().any(|spec| setting(spec) != setting(&specs[0]))
 }
 
 #[test]

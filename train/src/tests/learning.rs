@@ -25,6 +25,15 @@ fn every_step_tells_its_phases_in_order() {
 }
 
 #[test]
+fn every_metric_of_the_table_is_computed() {
+    let mut observer = Scripted { seconds_per_question: 1.0, ..Scripted::default() };
+    finished(fit(&small_specs()[0], &small_data(), None, &Threads::new(2), &mut observer).unwrap());
+    for (metric, value) in observer.epochs[1].values() {
+        assert!(value.is_finite() && value > 0.0, "{} is {value}", metric.name);
+    }
+}
+
+#[test]
 fn every_model_overfits_a_few_samples() {
     let data = data(24, 8, 12, 10, 4);
     for draft in small_drafts() {
