@@ -31,7 +31,7 @@ const VALUE_HEADER_BYTES: usize = 1 + CHECKSUM_BYTES;
 const CHUNK_HEADER_BYTES: usize = 1 + size_of::<u32>();
 const CHUNK_FORMAT: u8 = 1;
 
-/// A type whose values are stored. `codec/golden` keeps bytes of every format ever released.
+/// A type whose values are stored. `codec/golden` keeps the bytes that every release wrote.
 pub trait Stored: Serialize + DeserializeOwned {
     /// What it is called in errors.
     const NAME: &'static str;
