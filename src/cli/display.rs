@@ -4,7 +4,7 @@ use std::{collections::HashMap, io::IsTerminal, time::Duration};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use kubeml_actors::task::TaskId;
-use kubeml_spec::{Metric, outcome::Unit};
+use kubeml_spec::{Metric, ModelKind, outcome::Unit};
 use serde_json::json;
 
 use super::table;
@@ -61,7 +61,7 @@ impl Display {
         };
         shown.update(&event.body);
         if let Some(line) = shown.line(event, self.mode) {
-            self.say(&format!("{:<5} {line}", shown.name));
+            self.say(&format!("{:<width$} {line}", shown.name, width = name_width()));
         }
     }
 
@@ -105,8 +105,8 @@ impl Shown {
             Mode::Bars => bars.add(ProgressBar::new(0)),
             Mode::Lines | Mode::Json => ProgressBar::hidden(),
         };
-        let style = "{prefix:<5} {bar:30} {pos}/{len} steps  {msg}";
-        bar.set_style(ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar()));
+        let style = format!("{{prefix:<{}}} {{bar:30}} {{pos}}/{{len}} steps  {{msg}}", name_width());
+        bar.set_style(ProgressStyle::with_template(&style).unwrap_or_else(|_| ProgressStyle::default_bar()));
         bar.set_prefix(name.to_owned());
         bar.set_message("waiting");
         bar.enable_steady_tick(Duration::from_millis(200));
@@ -150,6 +150,11 @@ impl Shown {
             _ => return None,
         })
     }
+}
+
+/// Room for the longest name of a model.
+fn name_width() -> usize {
+    ModelKind::names().map(str::len).max().unwrap_or(0)
 }
 
 /// `val_accuracy 97.12 %`
