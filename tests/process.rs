@@ -5,6 +5,7 @@
 mod process {
     mod cli;
     mod faults;
+    mod golden;
     mod killed;
     mod server;
     mod stream;

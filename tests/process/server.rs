@@ -104,8 +104,12 @@ impl Server {
         self.client.delete(format!("{}{path}", self.url)).send().await.unwrap()
     }
 
+    pub async fn get(&self, path: &str) -> reqwest::Response {
+        self.client.get(format!("{}{path}", self.url)).send().await.unwrap()
+    }
+
     pub async fn text(&self, path: &str) -> String {
-        self.client.get(format!("{}{path}", self.url)).send().await.unwrap().text().await.unwrap()
+        self.get(path).await.text().await.unwrap()
     }
 
     pub async fn view(&self, id: &str) -> TaskView {
