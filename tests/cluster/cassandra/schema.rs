@@ -38,13 +38,13 @@ async fn missing_tables_say_what_to_run() {
 #[tokio::test]
 async fn tables_of_another_format_are_told_apart() {
     let keyspace = Keyspace::take().await;
-    for (version, what) in [(0, "older than 1; run `kubeml admin init`"), (2, "or a newer one")] {
+    for (version, what) in [(1, "older than 2; run `kubeml admin init`"), (3, "or a newer one")] {
         keyspace.run("INSERT INTO $.schema_version (id, version) VALUES (0, ?)", (version,)).await;
         let why = why_unusable(&keyspace.config).await;
         assert!(why.contains(&format!("the tables are in format {version}")) && why.ends_with(what), "{why}");
     }
     assert!(matches!(init(&keyspace.config, &drop).await, Err(PortError::Rejected(_))));
-    keyspace.run("INSERT INTO $.schema_version (id, version) VALUES (0, 1)", ()).await;
+    keyspace.run("INSERT INTO $.schema_version (id, version) VALUES (0, 2)", ()).await;
 }
 
 async fn done(config: &CassandraConfig) -> Vec<String> {
@@ -57,16 +57,16 @@ async fn done(config: &CassandraConfig) -> Vec<String> {
 #[tokio::test]
 async fn a_table_that_is_gone_is_made_again() {
     let keyspace = Keyspace::bare().await;
-    assert_eq!(done(&keyspace.config).await[1], "13 tables of format 1 made");
+    assert_eq!(done(&keyspace.config).await[1], "13 tables of format 2 made");
     keyspace.run("DROP TABLE $.node", ()).await;
-    assert_eq!(done(&keyspace.config).await[1], "1 of 13 tables of format 1 were missing, and are made");
+    assert_eq!(done(&keyspace.config).await[1], "1 of 13 tables of format 2 were missing, and are made");
     keyspace.run("SELECT * FROM $.node", ()).await;
 }
 
 #[tokio::test]
 async fn initialising_again_changes_nothing() {
     let keyspace = Keyspace::take().await;
-    assert_eq!(done(&keyspace.config).await[1], "tables of format 1 are there");
+    assert_eq!(done(&keyspace.config).await[1], "tables of format 2 are there");
     let wanted = CassandraConfig { replication_factor: 3, ..keyspace.config.clone() };
     let done = done(&wanted).await.join("\n");
     assert!(done.contains("with 1 copies") && done.contains("ALTER KEYSPACE") && done.contains("nodetool"), "{done}");
