@@ -2,8 +2,6 @@
 //!
 //! `cargo xtask test --suite cluster` starts one of each and says in `KUBEML_TEST_SERVICES` where they are; then
 //! everything but `ha` can run. `cargo xtask test --suite cluster-ha` starts several of each, and runs `ha`.
-//! `scenarios::rolling` needs an older version besides: `cargo xtask test --suite cluster-rolling` runs it, and no other
-//! suite does.
 
 #![allow(clippy::unwrap_used)]
 

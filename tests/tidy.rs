@@ -69,7 +69,16 @@ const TOKIO_FEATURES_OF_EDGES: [&str; 6] = ["fs", "full", "io-std", "net", "proc
 const KNOWN_IN_ONE_PLACE: [(&str, &[&str]); 6] = [
     ("bincode", &["src/codec.rs", "src/codec/"]),
     ("lz4_flex", &["src/codec.rs", "src/codec/"]),
-    ("rmp_serde", &["src/codec.rs", "src/codec/", "train/src/checkpoint/header.rs", "train/src/tests/"]),
+    (
+        "rmp_serde",
+        &[
+            "src/codec.rs",
+            "src/codec/",
+            "train/src/checkpoint/header.rs",
+            "train/src/tests/",
+            "tests/cluster/scenarios/newer.rs",
+        ],
+    ),
     ("rdkafka", &["src/edges/kafka.rs", "src/edges/kafka/", "tests/cluster/kafka/older_client.rs"]),
     (
         "scylla",

@@ -14,6 +14,8 @@ mod outbox;
 mod proxy;
 #[path = "cassandra/queue.rs"]
 mod queue;
+#[path = "cassandra/rows.rs"]
+pub mod rows;
 #[path = "cassandra/schema.rs"]
 mod schema;
 #[path = "cassandra/telling.rs"]

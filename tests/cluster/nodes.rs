@@ -3,7 +3,7 @@
 use std::{
     fs::File,
     net::TcpListener,
-    path::{Path, PathBuf},
+    path::Path,
     process::{Child, Command, Stdio},
     time::Duration,
 };
@@ -35,18 +35,11 @@ pub fn services() -> Services {
     Services::open(Path::new(&directory)).expect("the suite's servers are there")
 }
 
-/// What the tests are about.
-pub fn this_binary() -> PathBuf {
-    env!("CARGO_BIN_EXE_kubeml").into()
-}
-
 pub struct Cluster {
     name: String,
     pub services: Services,
     pub apis: Vec<Node>,
     pub workers: Vec<Node>,
-    /// What nodes are started from now on.
-    pub binary: PathBuf,
     environment: Vec<(String, String)>,
     directory: TempDir,
     client: reqwest::Client,
@@ -72,11 +65,6 @@ impl Cluster {
     }
 
     pub async fn start_with(apis: usize, workers: usize, settings: &[(&str, &str)]) -> Self {
-        Self::start_as(this_binary(), apis, workers, settings).await
-    }
-
-    /// Like `start_with`, of nodes that run another version.
-    pub async fn start_as(binary: PathBuf, apis: usize, workers: usize, settings: &[(&str, &str)]) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let services = services();
         let name = format!("t{}", &Uuid::new_v4().simple().to_string()[..12]);
@@ -93,7 +81,7 @@ impl Cluster {
         settings.iter().for_each(|(key, value)| set(key, value));
         let (client, apis_wanted) = (reqwest::Client::new(), apis);
         let (apis, nodes) = (Vec::new(), Vec::new());
-        let mut cluster = Self { name, services, apis, workers: nodes, binary, environment, directory, client };
+        let mut cluster = Self { name, services, apis, workers: nodes, environment, directory, client };
         cluster.init();
         for number in 1..=apis_wanted {
             cluster.apis.push(cluster.node(&format!("api-{number}"), "api"));
@@ -122,6 +110,11 @@ impl Cluster {
         self.workers.push(node);
     }
 
+    /// Of its keyspace, and in front of the names of its topics and keys.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     pub fn init(&self) {
         let output = self.kubeml("init").args(["admin", "init"]).output().expect("it runs");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -129,7 +122,7 @@ impl Cluster {
 
     /// The binary, with the cluster's settings and none of this machine's.
     fn kubeml(&self, id: &str) -> Command {
-        let mut command = Command::new(&self.binary);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_kubeml"));
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("KUBEML__")) {
             command.env_remove(name);
         }

@@ -6,8 +6,8 @@
 mod faults;
 mod group;
 mod killed;
+mod newer;
 mod outages;
-mod rolling;
 mod seed;
 
 use kubeml::wire::TaskView;

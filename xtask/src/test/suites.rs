@@ -96,17 +96,6 @@ pub const SUITES: &[Suite] = &[
             cluster::run(runner, "cluster-ha", plan, cluster::HIGHLY_AVAILABLE).map(silent)
         },
     },
-    Suite {
-        name: "cluster-rolling",
-        about: "a cluster of the older version that KUBEML_TEST_OLDER_BINARY names becomes this one, node by node",
-        budget: minutes(15),
-        tools: &[JAVA, MAVEN, REDIS],
-        by_default: false,
-        run: |runner| {
-            let plan = Plan::single(Ports::for_tests());
-            cluster::run(runner, "cluster-rolling", plan, cluster::ROLLING).map(silent)
-        },
-    },
 ];
 
 const fn minutes(count: u64) -> Duration {

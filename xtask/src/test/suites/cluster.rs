@@ -17,13 +17,8 @@ const CARGO: [&str; 4] = ["test", "--workspace", "--test", "cluster"];
 type Run = &'static [&'static str];
 
 /// Scenarios stop servers that others need, so they have them for themselves.
-pub const SINGLE: &[Run] = &[
-    &["--skip", "::ha::", "--skip", "::scenarios::", "--test-threads=4"],
-    &["::scenarios::", "--skip", "::rolling::", "--test-threads=1"],
-];
-
-/// Needs an older version beside this one.
-pub const ROLLING: &[Run] = &[&["::rolling::", "--test-threads=1"]];
+pub const SINGLE: &[Run] =
+    &[&["--skip", "::ha::", "--skip", "::scenarios::", "--test-threads=4"], &["::scenarios::", "--test-threads=1"]];
 
 /// What is lost with one of several servers.
 pub const HIGHLY_AVAILABLE: &[Run] = &[&["::ha::", "--test-threads=1"]];
