@@ -17,7 +17,8 @@ use super::{
 /// Format and checksum in front of a record.
 const HEADER_BYTES: usize = 9;
 const FIELD: &str = "from_the_future";
-const EPOCHS: u32 = 60;
+/// Long enough that the first worker is stopped in the middle.
+const EPOCHS: u32 = 120;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn fields_of_a_newer_version_survive_claims_checkpoints_and_the_end_of_a_task() {
