@@ -106,7 +106,7 @@ async fn an_id_of_another_log_is_answered_with_a_gap_and_everything() {
     assert_eq!((events[0].name(), events[0].id.as_deref()), ("gap", Some("0")));
     assert!(events[0].json()["reason"].is_string());
     let mut again = Stream::open(&server, "/api/v1/events", events[0].id.as_deref()).await;
-    assert_eq!(again.until("succeeded").await, events[1..], "the gap is told once");
+    assert_eq!(again.until("succeeded").await, events[1..], "the gap is sent once");
     assert_eq!((events[1].name(), &events[1].json()["task_id"]), ("queued", &json!(id)));
 }
 

@@ -45,7 +45,7 @@ fn train(data: &Data, model: &str, epochs: u32, threads: usize, seed: u64, mut p
             printer.report_phases();
             printer.report_checkpoints();
         }
-        Ended::Stopped(_) => return Err("nobody asked it to stop".into()),
+        Ended::Stopped(_) => return Err("training stopped although the observer did not ask for it".into()),
     }
     Ok(())
 }

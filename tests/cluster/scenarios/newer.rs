@@ -70,7 +70,7 @@ async fn a_record_in_a_newer_format_is_refused_by_name_and_disturbs_no_other() {
     assert!(log.contains(&why), "{log}");
     let (status, list) = cluster.get(&cluster.apis[0], "/api/v1/tasks").await;
     assert!(status == 200 && list.contains(&ids[1]), "{status}: {list}");
-    assert!(rows.record(task).await == newer, "nobody has written it");
+    assert!(rows.record(task).await == newer, "no node has written it");
 
     // A node that can read it carries it out.
     rows.replace(task, &readable).await;

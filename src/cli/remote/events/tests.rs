@@ -1,4 +1,4 @@
-//! What a client makes of a server that cuts its streams, refuses, or says what nobody understands.
+//! How a client handles a server that cuts its streams, refuses requests, or sends events of unknown kinds.
 
 use std::time::Duration;
 
